@@ -1,0 +1,128 @@
+"""Keys as arrays, and finding them among millions.
+
+A key is the sha256 of a photo's content: 32 bytes. In arrays: (n, 32) uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from photorank.errors import StoreError
+
+KEY_BYTES = 32
+
+KeyArray: TypeAlias = NDArray[np.uint8]
+"""Keys, (n, 32) uint8."""
+Keys: TypeAlias = KeyArray | Sequence[bytes]
+"""What is accepted as keys: (n, 32) uint8, or a sequence of 32-byte `bytes`."""
+
+
+def as_keys(keys: Keys) -> KeyArray:
+    """The keys as a C-contiguous (n, 32) uint8 array; StoreError when they are no keys."""
+    if isinstance(keys, np.ndarray):
+        if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != KEY_BYTES:
+            raise StoreError(f"Keys are an (n, {KEY_BYTES}) uint8 array, not {keys.shape} {keys.dtype}.")
+        return np.ascontiguousarray(keys)
+    if isinstance(keys, (bytes, bytearray, str)):
+        raise StoreError("One key was given where a sequence of keys is needed.")
+    for i, key in enumerate(keys):
+        if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+            raise StoreError(f"A key is {KEY_BYTES} bytes; number {i} is {key!r}.")
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+
+
+def keys_from_arrow(column: pa.ChunkedArray | pa.Array) -> KeyArray:
+    """The (n, 32) uint8 array of a pyarrow column of fixed-size binary(32) without nulls, copied only if it must be."""
+    if column.type != pa.binary(KEY_BYTES) or column.null_count:
+        raise StoreError(f"A column of keys is binary({KEY_BYTES}) without nulls, not {column.type}.")
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * KEY_BYTES, chunk.offset * KEY_BYTES)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    whole = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+    return whole.reshape(-1, KEY_BYTES)
+
+
+def keys_to_arrow(keys: KeyArray) -> pa.Array:
+    """The keys as a pyarrow array of fixed-size binary(32), sharing their memory."""
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
+
+
+class KeyIndex:
+    """Positions of keys in an (N, 32) array. Of equal keys the one at the smallest position counts.
+
+    The first 8 bytes of the keys, as numbers, are kept sorted (8 bytes a key, and 8 for its position); a search bisects
+    them, then compares the whole key. Keys with equal first 8 bytes lie side by side and are tried one after the other.
+    """
+
+    def __init__(self, keys: KeyArray) -> None:
+        self._words = np.ascontiguousarray(keys).view(np.uint64)  # (N, 4), in whatever byte order: compared only for ==
+        prefixes = _prefixes(keys)
+        order = np.argsort(prefixes)
+        ordered = prefixes[order]
+        if (
+            ordered[1:] == ordered[:-1]
+        ).any():  # rare unless segments overlap, and the plain sort is three times as fast
+            order = np.argsort(prefixes, kind="stable")
+            order = self._first_of_each(order, ordered)
+            ordered = prefixes[order]
+        self._order, self._prefixes = order, ordered
+
+    def __len__(self) -> int:
+        """How many different keys there are."""
+        return len(self._order)
+
+    def first_positions(self) -> NDArray[np.int64]:
+        """The positions that count, one for each different key, ascending: (len(self),) int64."""
+        positions: NDArray[np.int64] = np.sort(self._order)
+        return positions
+
+    def find(self, keys: KeyArray) -> NDArray[np.int64]:
+        """The position of each key, -1 where there is none: (n,) int64."""
+        prefixes, words = _prefixes(keys), np.ascontiguousarray(keys).view(np.uint64)
+        found = np.full(len(keys), -1, np.int64)
+        # Bisecting in sorted order walks through memory instead of jumping in it.
+        left = np.argsort(prefixes)
+        slots = np.searchsorted(self._prefixes, prefixes[left])
+        while len(left):
+            inside = slots < len(self._prefixes)
+            left, slots = left[inside], slots[inside]
+            near = self._prefixes[slots] == prefixes[left]
+            left, slots = left[near], slots[near]
+            rows = self._order[slots]
+            hit = (self._words[rows] == words[left]).all(axis=1)
+            found[left[hit]] = rows[hit]
+            left, slots = left[~hit], slots[~hit] + 1
+        return found
+
+    def _first_of_each(self, order: NDArray[np.int64], ordered: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """`order` (stable by first 8 bytes) without the later ones of equal keys."""
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        lengths = np.diff(np.append(starts, len(order)))
+        heads = np.repeat(order[starts], lengths)
+        equal = (self._words[order] == self._words[heads]).all(axis=1)
+        keep = order == heads
+        if not equal.all():
+            # Different keys with the same first 8 bytes: those runs are sorted by the whole key, then by position.
+            mixed = np.flatnonzero(np.repeat(~np.logical_and.reduceat(equal, starts), lengths))
+            words = self._words[order[mixed]]
+            runs = np.repeat(np.arange(len(starts)), lengths)[mixed]
+            resorted = np.lexsort((order[mixed], words[:, 3], words[:, 2], words[:, 1], words[:, 0], runs))
+            order = order.copy()
+            order[mixed] = order[mixed][resorted]
+            words = words[resorted]
+            keep[mixed] = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
+        first: NDArray[np.int64] = order[keep]
+        return first
+
+
+def _prefixes(keys: KeyArray) -> NDArray[np.uint64]:
+    """The first 8 bytes of each key as a big-endian number: (n,) uint64."""
+    return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from photorank.errors import StoreError
+from photorank.store import KeyIndex, as_keys, keys_from_arrow
+from tests.store.helpers import some_keys
+
+# Few different first and last bytes, so that equal prefixes and equal keys are common.
+planted = st.builds(
+    lambda head, middle, tail: bytes([head] * 8 + [middle] * 16 + [tail] * 8),
+    st.integers(0, 3),
+    st.integers(0, 2),
+    st.sampled_from([0, 1, 255]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(planted, max_size=60), st.lists(planted, max_size=40))
+def test_the_index_answers_like_a_dict(held: list[bytes], asked: list[bytes]) -> None:
+    first: dict[bytes, int] = {}
+    for position, key in enumerate(held):
+        first.setdefault(key, position)
+    index = KeyIndex(as_keys(held))
+    assert len(index) == len(first)
+    assert index.first_positions().tolist() == sorted(first.values())
+    assert index.find(as_keys(asked)).tolist() == [first.get(key, -1) for key in asked]
+
+
+def test_many_keys_with_duplicates() -> None:
+    keys = some_keys(50_000)
+    index = KeyIndex(np.concatenate([keys, keys[::-1]]))
+    assert len(index) == 50_000
+    order = np.random.default_rng(1).permutation(50_000)
+    assert (index.find(keys[order]) == order).all()
+    assert (index.find(some_keys(100, seed=9)) == -1).all()
+
+
+def test_what_is_taken_as_keys() -> None:
+    keys = some_keys(3)
+    assert (as_keys([key.tobytes() for key in keys]) == keys).all()
+    assert (as_keys(np.asfortranarray(keys)) == keys).all()
+    assert as_keys([]).shape == (0, 32)
+    for wrong in ([b"short"], b"x" * 32, keys[:, :31], keys.astype(np.int16), ["x" * 32]):
+        with pytest.raises(StoreError):
+            as_keys(wrong)  # type: ignore[arg-type]
+
+
+def test_keys_from_arrow() -> None:
+    keys = some_keys(5)
+    column = pa.chunked_array(
+        [pa.array([key.tobytes() for key in part], pa.binary(32)) for part in (keys[:2], keys[2:])]
+    )
+    assert (keys_from_arrow(column) == keys).all()
+    assert (keys_from_arrow(column.slice(1, 3)) == keys[1:4]).all()
+    assert keys_from_arrow(column.slice(0, 0)).shape == (0, 32)
+    for wrong in (pa.array([b"x"]), pa.array([None], pa.binary(32))):
+        with pytest.raises(StoreError):
+            keys_from_arrow(wrong)
