@@ -1,0 +1,90 @@
+"""Configs: every committed file is parsed; what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from photorank.config import ExtractConfig, HeadConfig, config_folders, dump_config, load_config, named_configs
+from photorank.errors import ConfigError
+
+MODELS = {"extract": ExtractConfig, "head": HeadConfig}
+FILES = [
+    pytest.param(stage, file, id=f"{stage}/{file.name}")
+    for folder in config_folders()
+    for stage in sorted(path.name for path in folder.iterdir() if path.is_dir())
+    for file in sorted((folder / stage).iterdir())
+]
+
+
+@pytest.mark.parametrize(("stage", "file"), FILES)
+def test_every_committed_config_is_valid_by_path_and_by_name(stage: str, file: Path) -> None:
+    assert file.suffix == ".yaml"
+    by_path = load_config(MODELS[stage], stage, str(file))
+    assert load_config(MODELS[stage], stage, file.stem) == by_path
+
+
+@pytest.mark.parametrize(("stage", "file"), FILES)
+def test_a_config_holds_only_what_differs_from_the_defaults(stage: str, file: Path) -> None:
+    if (stage, file.stem) == ("extract", "iqa"):
+        return  # the default by its name
+    written = yaml.safe_load(file.read_text())
+    defaults = MODELS[stage]().model_dump(mode="json")
+    assert {key for key, value in written.items() if defaults[key] == value} == set()
+
+
+def test_there_are_configs_to_parse() -> None:
+    assert {"random", "multifeature"} <= set(named_configs("extract"))
+    assert "multifeature" in named_configs("head")
+
+
+@pytest.mark.parametrize("model", [ExtractConfig, HeadConfig])
+def test_a_resolved_config_reads_back_as_itself(model: type[ExtractConfig] | type[HeadConfig], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(model()))
+    assert load_config(model, "extract", str(file)) == model()
+
+
+def test_the_head_config_of_a_name_takes_overrides() -> None:
+    config = load_config(HeadConfig, "head", "multifeature", ["mlp_hidden_dims=[8, 4]", "seed=7", "activation=tanh"])
+    assert (config.mlp_hidden_dims, config.seed, config.activation) == ((8, 4), 7, "tanh")
+    assert config.features == ("clip", "resnet50", "iqa")
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "said"),
+    [
+        ("extract", "batchsize: 3", "unknown key 'batchsize'; did you mean 'batch_size'?"),
+        ("extract", "features: {a: {kind: clip, modle: x}}", "unknown key 'modle'; did you mean 'model'?"),
+        ("extract", "features: {a: {kind: cnn, modle: x}}", "The keys here are: kind, layer, model"),
+        (
+            "extract",
+            "features: {clip: {kind: clip, seed: many}}",
+            "features.clip.seed: input should be a valid integer",
+        ),
+        ("extract", "features: {a: {kind: klip}}", "'klip'"),
+        ("head", "dropout: 1.5", "dropout: input should be less than 1 (got 1.5)"),
+        ("head", "learning_rat: 1", "did you mean 'learning_rate'?"),
+        ("head", "- a\n- b", "holds a list, not keys and values"),
+        ("head", "a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_that_names_the_cause(stage: str, text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(MODELS[stage], stage, str(file))
+    assert said in str(error.value)
+    assert "mine.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"'nowhere'.*multifeature.*random"):
+        load_config(ExtractConfig, "extract", "nowhere")
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "seed.deeper.still=1", "seed=[1"])
+def test_an_override_that_cannot_be_applied_is_named(override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(HeadConfig, "head", None, ["seed=1", override])
