@@ -1,0 +1,177 @@
+"""Comparisons: reading label files, checking them, and splitting by series.
+
+A comparisons file is CSV or Parquet with a row a comparison:
+
+    series   any name; photos of one moment
+    left     photo: a path (absolute, or relative to a folder given), or a key as 64 hex digits
+    right    likewise
+    p_left   share (or modelled probability) of people who prefer the left one, in [0, 1]
+    votes    optional: people who were asked
+    split    optional: train, val or test
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from photorank.errors import ComparisonsError
+
+REQUIRED = ("series", "left", "right", "p_left")
+OPTIONAL = ("votes", "split")
+SPLITS = ("train", "val", "test")
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Comparisons over photos numbered 0 … N−1, in the file's order."""
+
+    keys: NDArray[np.uint8]
+    """(N, 32): the keys of the photos."""
+    left: NDArray[np.int64]
+    """(C,) photo numbers."""
+    right: NDArray[np.int64]
+    p_left: NDArray[np.float32]
+    """(C,) in [0, 1]."""
+    series: NDArray[np.int64]
+    """(C,) series numbers 0 … S−1."""
+    series_names: list[str]
+    split: NDArray[np.object_]
+    """(C,) train, val or test."""
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Numbers of the comparisons of a split."""
+        return np.flatnonzero(self.split == split)
+
+
+def read_comparisons(path: Path) -> pd.DataFrame:
+    """The table of a comparisons file, checked; `series`, `left`, `right` as text.
+
+    Raises ComparisonsError that names the file, the row (1 is the first after the header) and what is wrong with it.
+    """
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, dtype=dict.fromkeys(("series", "left", "right", "split"), str))
+    except FileNotFoundError as error:
+        raise ComparisonsError(f"there is no comparisons file {path}") from error
+    except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table
+        reason = " ".join(str(error).split())[:200]
+        raise ComparisonsError(f"{path} is neither a CSV nor a Parquet table: {reason}") from error
+    _check_columns(path, table)
+    if table.empty:
+        raise ComparisonsError(f"{path} holds no comparisons")
+    for name in ("series", "left", "right"):
+        _refuse(path, table, table[name].isna(), f"{name} is empty")
+        table[name] = table[name].astype(str)
+    number = pd.to_numeric(table["p_left"], errors="coerce")
+    _refuse(path, table, ~number.between(0, 1), "p_left is not a number in [0, 1]", "p_left")
+    table["p_left"] = number.astype(np.float32)
+    _refuse(path, table, table["left"] == table["right"], "left and right are the same photo", "left")
+    if "votes" in table:
+        votes = pd.to_numeric(table["votes"], errors="coerce")
+        _refuse(path, table, ~(votes >= 0), "votes is not a number of people", "votes")
+        table["votes"] = votes
+    if "split" in table:
+        _refuse(path, table, ~table["split"].isin(SPLITS), f"split is not one of {', '.join(SPLITS)}", "split")
+        splits = table.groupby("series")["split"].nunique()
+        if (splits > 1).any():
+            raise ComparisonsError(
+                f"{path}: series {splits.idxmax()!r} is in more than one split; a split is of whole series, or the "
+                f"same photos are trained on and reported"
+            )
+    return table
+
+
+def resolve(
+    path: Path, table: pd.DataFrame, photos: Path | None, key_of: Callable[[bytes], bytes | None], val_fraction: float,
+    seed: int,
+) -> Comparisons:  # fmt: skip
+    """The table with its photos as keys; without a `split` column, `val_fraction` of the series become `val`.
+
+    `key_of` gives the key of an absolute path (as bytes), None where the store has not seen it. Relative paths are
+    meant from `photos`, or else from the file's own folder. Raises ComparisonsError for a photo that was not seen, a
+    comparison of two paths with one key, or a photo in more than one split.
+    """
+    base = photos if photos is not None else path.parent
+    names, codes = np.unique(np.concatenate([table["left"], table["right"]]).astype(str), return_inverse=True)
+    found: list[bytes] = []
+    for name in names:
+        place = os.path.abspath(base / name)
+        key = bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else key_of(os.fsencode(place))
+        if key is None:
+            raise ComparisonsError(
+                f"{path} names {name}, which the store has not seen at {place}: extract it, or say with --photos which "
+                f"folder the paths are relative to"
+            )
+        found.append(key)
+    keys, photo_of = np.unique(np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32), axis=0, return_inverse=True)
+    left, right = photo_of.reshape(-1)[codes].reshape(2, -1).astype(np.int64)
+    same = pd.Series(left == right, index=table.index)
+    _refuse(path, table, same, "left and right are two names of the same photo", "left")
+    series, series_names = pd.factorize(table["series"])
+    if "split" in table:
+        split = table["split"].to_numpy(dtype=object)
+    else:
+        split = _split_by_series(series.astype(np.int64), len(series_names), val_fraction, seed)
+    _refuse_shared_photos(path, keys, left, right, split)
+    p_left = table["p_left"].to_numpy(dtype=np.float32)
+    return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split)
+
+
+def hold_out(series: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """(C,) True for the comparisons of about `fraction` of the series, drawn by seed: at least one series of two."""
+    distinct = np.unique(series)
+    count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1) if fraction > 0 else 0
+    drawn = np.random.default_rng(seed).permutation(distinct)[:count]
+    return np.isin(series, drawn)
+
+
+def _split_by_series(series: NDArray[np.int64], count: int, fraction: float, seed: int) -> NDArray[np.object_]:
+    split = np.full(len(series), "train", dtype=object)
+    split[hold_out(series, fraction, seed)] = "val"
+    return split
+
+
+def _check_columns(path: Path, table: pd.DataFrame) -> None:
+    for name in REQUIRED:
+        if name not in table:
+            near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
+            hint = f"; is it {near[0]!r}?" if near else ""
+            raise ComparisonsError(
+                f"{path} has no column {name!r}{hint} A comparisons file has {', '.join(REQUIRED)} and, if you like, "
+                f"{' and '.join(OPTIONAL)}"
+            )
+
+
+def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, column: str | None = None) -> None:
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        value = f" ({column} is {table[column].iloc[at]!r})" if column else ""
+        more = f", and {int(wrong.sum()) - 1} more rows" if wrong.sum() > 1 else ""
+        raise ComparisonsError(f"{path}, row {at + 1}{more}: {what}{value}")
+
+
+def _refuse_shared_photos(
+    path: Path, keys: NDArray[np.uint8], left: NDArray[np.int64], right: NDArray[np.int64], split: NDArray[np.object_]
+) -> None:
+    photos = [set(np.concatenate([left[split == name], right[split == name]]).tolist()) for name in SPLITS]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        if shared := photos[i] & photos[j]:
+            raise ComparisonsError(
+                f"{path}: {len(shared)} photos are in both {SPLITS[i]} and {SPLITS[j]} (one has the key "
+                f"{keys[min(shared)].tobytes().hex()}); split by series, and let a photo be in one series"
+            )
