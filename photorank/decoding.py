@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import threading
 import warnings
@@ -45,6 +46,9 @@ _UPRIGHT = {
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # mode → colour space that a profile for it has
 _ORIENTATION_TAG = 0x0112
 
+# Pillow logs some oddities, and Python prints what no handler takes. Handlers that an application sets still get them.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 
 def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]:
     """Pixels (height, width, 3), C-contiguous, and the format's name; the given orientation is the one that is applied.
@@ -80,7 +84,7 @@ def _load(image: ImageFile, max_pixels: int) -> None:
         raise PhotoError(f"has {width} x {height} pixels, more than the limit of {max_pixels}")
     if isinstance(image, TiffImageFile):
         # Pillow turns TIFFs upright by itself, by EXIF or XMP. Told that nothing is to be done, it leaves that to us;
-        # its `size` may be the turned one all the same, which a copy corrects.
+        # its `size` may be the turned one all the same, which a copy corrects (where it reads a tag that we do not).
         image.getexif()[_ORIENTATION_TAG] = 1
     image.load()
 

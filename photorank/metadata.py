@@ -32,7 +32,7 @@ _EXIF = b"Exif\0\0"
 _MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY = 0x010F, 0x0110, 0x0112, 0x8769
 _TAKEN_AT, _OFFSET, _SUBSECOND = 0x9003, 0x9011, 0x9291
 _WANTED = frozenset({_MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY, _TAKEN_AT, _OFFSET, _SUBSECOND})
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4}  # of one value: BYTE, ASCII, SHORT, LONG
+_SIZES = {2: 1, 3: 2, 4: 4}  # of one value: ASCII, SHORT, LONG
 _LONGEST = 1024  # bytes of a value that is worth reading
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -53,7 +53,7 @@ def read_header(data: bytes) -> Header:
     if data.startswith(b"\xff\xd8\xff"):
         return _read_jpeg(data)
     exif = b""
-    if data.startswith((b"II*\0", b"MM\0*")):
+    if _order(data) is not None:
         exif = data  # a TIFF file is what EXIF took its structure from
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
         exif = next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), b"")
@@ -73,18 +73,16 @@ def orientation(exif: bytes) -> int:
 
     XMP's tiff:Orientation is left alone on purpose, as browsers do: it is a note of what EXIF said once.
     """
-    order = _order(exif)
-    kind, value = _directory(exif, _number(exif[4:8], order), order).get(_ORIENTATION, (0, b""))
-    number = _number(value[: _SIZES[kind]], order) if kind in (1, 3, 4) else 1
+    kind, value = _directory(exif).get(_ORIENTATION, (0, b""))
+    number = _number(value[: _SIZES[kind]], _order(exif)) if kind in (3, 4) else 1
     return number if 1 <= number <= 8 else 1
 
 
 def details(exif: bytes) -> tuple[str | None, str | None]:
     """When (ISO 8601; no time zone where EXIF has none) and with which camera; each None where absent or nonsense."""
-    order = _order(exif)
-    main = _directory(exif, _number(exif[4:8], order), order)
+    main = _directory(exif)
     kind, pointer = main.get(_EXIF_DIRECTORY, (0, b""))
-    more = _directory(exif, _number(pointer, order), order) if kind == 4 else {}
+    more = _directory(exif, _number(pointer, _order(exif))) if kind == 4 else {}
     make, model = _text(main, _MAKE), _text(main, _MODEL)
     # "NIKON CORPORATION" makes the "NIKON D90", "EASTMAN KODAK COMPANY" the "KODAK Z612".
     if model.lower().split(" ")[0] not in make.lower().split():
@@ -126,26 +124,31 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _order(tiff: bytes) -> Order | None:
-    if tiff.startswith(b"II*\0"):
+    if tiff.startswith((b"II*\0", b"II+\0")):
         return "little"
-    return "big" if tiff.startswith(b"MM\0*") else None
+    return "big" if tiff.startswith((b"MM\0*", b"MM\0+")) else None
 
 
 def _number(value: bytes, order: Order | None) -> int:
     return int.from_bytes(value, order or "big")
 
 
-def _directory(tiff: bytes, at: int, order: Order | None) -> dict[int, tuple[int, bytes]]:
-    """Wanted tags of the directory at an offset → type and value's bytes; entries that do not fit are left out."""
-    found: dict[int, tuple[int, bytes]] = {}
+def _directory(tiff: bytes, at: int | None = None) -> dict[int, tuple[int, bytes]]:
+    """Wanted tags of the directory at an offset, or of the main one → type and value's bytes, where these are there."""
+    order, found = _order(tiff), dict[int, tuple[int, bytes]]()
     if order is None:
         return found
-    end = min(at + 2 + 12 * _number(tiff[at : at + 2], order), len(tiff) - 11)
-    for entry in range(at + 2, end, 12):
+    wide, counter = (8, 8) if b"+" in tiff[2:4] else (4, 2)  # BigTIFF's numbers are wider
+    step = 4 + 2 * wide
+    if at is None:
+        at = _number(tiff[wide : 2 * wide], order)
+    end = min(at + counter + step * _number(tiff[at : at + counter], order), len(tiff) - step + 1)
+    for entry in range(at + counter, end, step):
         tag, kind = _number(tiff[entry : entry + 2], order), _number(tiff[entry + 2 : entry + 4], order)
-        size = _SIZES.get(kind, 0) * _number(tiff[entry + 4 : entry + 8], order)
+        value = entry + 4 + wide
+        size = _SIZES.get(kind, 0) * _number(tiff[entry + 4 : value], order)
         if tag in _WANTED and 0 < size <= _LONGEST:
-            start = entry + 8 if size <= 4 else _number(tiff[entry + 8 : entry + 12], order)
+            start = value if size <= wide else _number(tiff[value : value + wide], order)
             if start + size <= len(tiff):
                 found[tag] = kind, tiff[start : start + size]
     return found
