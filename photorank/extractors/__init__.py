@@ -1,0 +1,101 @@
+"""Extractors: a photo in, one vector out, described by a spec.
+
+A kind of extractor is one file here and one line in `KINDS`. Its module imports nothing heavy by itself and has
+
+    describe(name, config, precision) -> Feature     what would be computed, without building any model
+    build(feature, device, batch_size) -> Extractor  the model, ready to run
+
+A spec is everything that changes the vector. What does not (where the weights came from, library versions, the date)
+is provenance, and is recorded beside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photorank.config import ClipConfig, CnnConfig, FeatureConfig, IqaConfig
+from photorank.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+KINDS = {
+    "clip": "photorank.extractors.clip",
+    "cnn": "photorank.extractors.cnn",
+    "iqa": "photorank.extractors.iqa",
+}
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature space to be: its name, what defines its vectors, and where the weights are to be had."""
+
+    name: str
+    spec: dict[str, Any]
+    role: Literal["visual", "statistic"]
+    dtype: Literal["float16", "float32"]
+    """How the store keeps the vectors."""
+    source: str | None = None
+    """The tag or file that the weights come from; None where there are none, or they are random."""
+
+
+class Extractor(Protocol):
+    """A built model. `prepare` runs in worker threads, `embed` in one thread."""
+
+    dim: int
+    device: str
+    """The device it runs on, `auto` resolved."""
+    batch_size: int
+    """Photos that `embed` takes at once."""
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> Any:
+        """What `embed` needs of one photo, given as (height, width, 3) uint8 sRGB."""
+        ...
+
+    def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        """Vectors (len(prepared), dim) float32 of at most `batch_size` photos."""
+        ...
+
+
+class _Kind(Protocol):
+    def describe(self, name: str, config: Any, precision: str) -> Feature: ...
+    def build(self, feature: Feature, device: str, batch_size: int) -> Extractor: ...
+
+
+def describe(name: str, config: FeatureConfig, precision: str | None = None) -> Feature:
+    """The feature that `config` asks for; `precision` stands in for `auto`.
+
+    Raises ConfigError for a model or layer that the library does not know, WeightsError for weights that are not there.
+    """
+    if isinstance(config, ClipConfig | CnnConfig) and config.precision != "auto":
+        precision = config.precision
+    return _module(config.kind).describe(name, config, precision or "float32")
+
+
+def has_auto_precision(config: FeatureConfig) -> bool:
+    """Whether the precision is left to the store and the device."""
+    return not isinstance(config, IqaConfig) and config.precision == "auto"
+
+
+def build(feature: Feature, device: str, batch_size: int) -> Extractor:
+    """The model behind a feature, on a device (`auto`, or PyTorch's names). Says aloud when its weights are random."""
+    weights = feature.spec.get("weights")
+    if isinstance(weights, dict) and "random" in weights:
+        log.warning(
+            "%s: %s has random weights (seed %s): good for trying things, its vectors mean nothing",
+            feature.name, feature.spec["model"], weights["random"],
+        )  # fmt: skip
+    return _module(feature.spec["kind"]).build(feature, device, batch_size)
+
+
+def _module(kind: str) -> _Kind:
+    if kind not in KINDS:
+        raise ConfigError(f"there is no extractor of kind {kind!r}; the kinds are: {', '.join(KINDS)}")
+    return cast(_Kind, importlib.import_module(KINDS[kind]))

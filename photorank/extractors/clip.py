@@ -1,0 +1,202 @@
+"""The image tower of any open_clip model: one L2-normalised embedding a photo.
+
+Preprocessing is the one that open_clip ships with the model and its weights (Radford et al. 2021 for most: the shorter
+side to the input size, bicubic, centre crop, the OpenAI mean and deviation).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photorank.config import ClipConfig
+from photorank.errors import ConfigError, WeightsError
+from photorank.extractors import Feature, weights
+from photorank.extractors.device import forward_in_fixed_batches, resolve_device
+
+if TYPE_CHECKING:
+    import torch
+
+# open_clip's defaults (open_clip/constants.py), here so that describing a random model imports no torch.
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def describe(name: str, config: ClipConfig, precision: str) -> Feature:
+    """The feature space of an open_clip model's image embeddings.
+
+    Raises ConfigError for an architecture or tag that open_clip does not know, WeightsError for weights not to be had.
+    """
+    architecture = _architecture(config.model)
+    preprocessing: dict[str, Any] = {
+        "size": architecture["vision_cfg"].get("image_size", 224),
+        "mean": list(_MEAN),
+        "std": list(_STD),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+    if config.weights == weights.RANDOM:
+        identity, source = weights.random_identity(config.seed), None
+    elif weights.is_file(config.weights):
+        path = Path(config.weights).expanduser().resolve()
+        identity, source = weights.file_identity(path), str(path)
+    else:
+        path, overrides = _pretrained(config.model, config.weights)
+        preprocessing.update(overrides)
+        identity, source = weights.file_identity(path), config.weights
+    spec = {
+        "kind": "clip",
+        "library": "open_clip",
+        "model": config.model,
+        "weights": identity,
+        "output": "image embedding, L2-normalised",
+        "preprocessing": preprocessing,
+        "precision": precision,
+        "decode": "exact",
+        "stored": "float16",
+    }
+    return Feature(name, spec, role="visual", dtype="float16", source=source)
+
+
+class Clip:
+    """An open_clip model on a device; see `photorank.extractors.Extractor`."""
+
+    def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
+        import torch
+
+        self.device, self.batch_size = resolve_device(device), batch_size
+        self._dtype: torch.dtype = getattr(torch, feature.spec["precision"])
+        model: Any = _create(feature)
+        self.dim = int(_architecture(feature.spec["model"])["embed_dim"])
+        self._model = model.to(self.device, self._dtype).eval()
+        self._transform = transform(feature.spec["preprocessing"])
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """(3, size, size) float32, normalised."""
+        from PIL import Image
+
+        prepared: torch.Tensor = self._transform(Image.fromarray(rgb))
+        return prepared
+
+    def embed(self, prepared: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        """Unit vectors (n, dim) float32."""
+        import torch.nn.functional as functional
+
+        out = forward_in_fixed_batches(self._model.encode_image, prepared, self.batch_size, self.device, self._dtype)
+        return functional.normalize(out, dim=-1).numpy()
+
+
+def build(feature: Feature, device: str, batch_size: int) -> Clip:
+    """The model, with its weights loaded."""
+    return Clip(feature, device, batch_size)
+
+
+def transform(preprocessing: dict[str, Any]) -> Any:
+    """open_clip's own transform of a PIL image for a spec's `preprocessing`."""
+    import open_clip
+
+    values = dict(preprocessing)
+    size = values.pop("size")
+    return open_clip.image_transform(tuple(size) if isinstance(size, list) else size, is_train=False, **values)
+
+
+def _create(feature: Feature) -> torch.nn.Module:
+    import open_clip
+    import torch
+
+    spec, name = feature.spec, feature.spec["model"]
+    quiet = _SilencedRootLog()  # open_clip warns about random weights; photorank has said so itself
+    if weights.RANDOM in spec["weights"]:
+        with torch.random.fork_rng(devices=[]), quiet:
+            torch.manual_seed(spec["weights"][weights.RANDOM])
+            model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
+        return model
+    assert feature.source is not None
+    tag = None if weights.is_file(feature.source) else feature.source
+    path = Path(feature.source) if tag is None else _pretrained(name, tag)[0]
+    weights.check_identity(path, spec["weights"])
+    try:
+        # By tag, so that open_clip applies what belongs to it (QuickGELU for OpenAI's); it reads the same cached file.
+        with quiet:
+            model = open_clip.create_model(name, pretrained=tag or str(path))
+    except Exception as error:  # state dicts that do not fit raise RuntimeError, unreadable ones many others
+        raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
+    return model
+
+
+class _SilencedRootLog(logging.Filter):
+    """While entered, the root logger passes nothing below an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    def __enter__(self) -> None:
+        logging.getLogger().addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeFilter(self)
+
+
+def _architecture(model: str) -> dict[str, Any]:
+    """open_clip's own config of a model, read from the installed package without importing it."""
+    found = importlib.util.find_spec("open_clip")
+    assert found is not None and found.submodule_search_locations
+    folder = Path(found.submodule_search_locations[0]) / "model_configs"
+    file = folder / f"{model.replace('/', '-')}.json"
+    if not file.is_file():
+        import difflib
+
+        near = difflib.get_close_matches(model, [each.stem for each in folder.glob("*.json")], n=3, cutoff=0.3)
+        raise ConfigError(f"open_clip has no model {model!r}; near it are: {', '.join(near)}")
+    loaded: dict[str, Any] = json.loads(file.read_text())
+    return loaded
+
+
+def _cached(known: dict[str, Any]) -> Path | None:
+    """The hub's file of a tag if it is in the hub's cache; OSError at once where it is not and nothing can be reached.
+
+    Left to itself the hub's client tries for three quarters of a minute. Tags with a plain URL open_clip caches itself.
+    """
+    import huggingface_hub
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    if not known.get("hf_hub"):
+        return None
+    repository, _, file = known["hf_hub"].rpartition("/")  # "organisation/name/", a file's name may follow
+    for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+        found = huggingface_hub.try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    if not urllib.request.getproxies():  # a proxy resolves names for us
+        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+    return None
+
+
+def _pretrained(model: str, tag: str) -> tuple[Path, dict[str, Any]]:
+    """The cached (or, if there is a network, fetched) file of a tag, and what it changes in the preprocessing."""
+    import open_clip
+
+    known = open_clip.get_pretrained_cfg(model, tag)
+    if not known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise ConfigError(f"open_clip has no weights {tag!r} for {model}; the tags are: {tags}")
+    try:
+        path = _cached(known) or Path(open_clip.download_pretrained(known))
+    except Exception as error:  # network, cache and hub errors of four libraries
+        where = known.get("hf_hub") or known.get("url")
+        raise WeightsError(
+            f"the weights {tag!r} of {model} are not in the cache and could not be fetched ({where}): bring them as a "
+            f"local file (weights: FILE), or use `--config random` or the `iqa` statistics, which need none"
+        ) from error
+    return path, {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if known.get(key)}

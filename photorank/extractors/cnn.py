@@ -1,0 +1,177 @@
+"""A torchvision classifier up to a named layer: maps are averaged over the picture's area, vectors taken as they are.
+
+Preprocessing is the classic ImageNet evaluation: the shorter side to `resize` pixels (bilinear, antialiased), a centre
+square of `size`, torchvision's mean and deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photorank.config import CnnConfig
+from photorank.errors import ConfigError, WeightsError
+from photorank.extractors import Feature, weights
+from photorank.extractors.device import forward_in_fixed_batches, resolve_device
+
+if TYPE_CHECKING:
+    import torch
+
+# torchvision/transforms/_presets.py
+_MEAN = [0.485, 0.456, 0.406]
+_STD = [0.229, 0.224, 0.225]
+# Simonyan and Zisserman's names of the fully connected layers, after their ReLU, in torchvision's VGG.
+_ALIASES = {"vgg": {"fc6": "classifier.1", "fc7": "classifier.4"}}
+
+
+def describe(name: str, config: CnnConfig, precision: str) -> Feature:
+    """The feature space of a torchvision model's layer.
+
+    Raises ConfigError for a model or tag that torchvision does not know, WeightsError for weights not to be had. The
+    layer is checked when the model is built.
+    """
+    source: str | None = None
+    if config.weights == weights.RANDOM:
+        identity = weights.random_identity(config.seed)
+    elif weights.is_file(config.weights):
+        path = Path(config.weights).expanduser().resolve()
+        identity, source = weights.file_identity(path), str(path)
+    else:
+        identity, source = weights.file_identity(_pretrained(config.model, config.weights)), config.weights
+    spec = {
+        "kind": "cnn",
+        "library": "torchvision",
+        "model": config.model,
+        "layer": config.layer,
+        "weights": identity,
+        "output": "mean over the picture's area",
+        "preprocessing": {"resize": config.resize, "size": config.size, "mean": _MEAN, "std": _STD},
+        "precision": precision,
+        "decode": "exact",
+        "stored": "float16",
+    }
+    return Feature(name, spec, role="visual", dtype="float16", source=source)
+
+
+class Cnn:
+    """A torchvision model on a device; see `photorank.extractors.Extractor`."""
+
+    def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
+        import torch
+
+        spec = feature.spec
+        self.device, self.batch_size = resolve_device(device), batch_size
+        self._dtype: torch.dtype = getattr(torch, spec["precision"])
+        model = _truncate(_create(feature), spec["model"], spec["layer"])
+        # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
+        self._model: Any = model.to(self.device, self._dtype).to(memory_format=torch.channels_last).eval()
+        self._transform = transform(spec["preprocessing"])
+        size = spec["preprocessing"]["size"]
+        with torch.inference_mode():
+            probe = torch.zeros(1, 3, size, size, device=self.device, dtype=self._dtype)
+            self.dim = int(self._forward(probe).shape[1])
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """(3, size, size) float32, normalised."""
+        from PIL import Image
+
+        prepared: torch.Tensor = self._transform(Image.fromarray(rgb))
+        return prepared
+
+    def embed(self, prepared: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        """Vectors (n, dim) float32."""
+        import torch
+
+        return forward_in_fixed_batches(
+            self._forward, prepared, self.batch_size, self.device, self._dtype, torch.channels_last
+        ).numpy()
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self._model(batch)["out"]
+        if out.ndim == 4:  # (N, C, H, W) maps
+            return out.mean((2, 3))
+        return out.mean(1) if out.ndim == 3 else out  # (N, tokens, C), or (N, C)
+
+
+def build(feature: Feature, device: str, batch_size: int) -> Cnn:
+    """The model, with its weights loaded and cut after the layer."""
+    return Cnn(feature, device, batch_size)
+
+
+def transform(preprocessing: dict[str, Any]) -> Any:
+    """torchvision's transform of a PIL image for a spec's `preprocessing`."""
+    from torchvision import transforms
+
+    return transforms.Compose(
+        [
+            transforms.Resize(preprocessing["resize"]),
+            transforms.CenterCrop(preprocessing["size"]),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocessing["mean"], preprocessing["std"]),
+        ]
+    )
+
+
+def _truncate(model: torch.nn.Module, name: str, layer: str) -> torch.nn.Module:
+    from torchvision.models import feature_extraction
+
+    aliases: dict[str, str] = next((table for start, table in _ALIASES.items() if name.startswith(start)), {})
+    try:
+        cut: torch.nn.Module = feature_extraction.create_feature_extractor(model, {aliases.get(layer, layer): "out"})
+    except ValueError as error:
+        nodes = feature_extraction.get_graph_node_names(model)[1]
+        tops = dict.fromkeys([*aliases, *(node.split(".")[0] for node in nodes)])
+        raise ConfigError(f"{name} has no layer {layer!r}; it has: {', '.join(tops)}") from error
+    return cut
+
+
+def _create(feature: Feature) -> torch.nn.Module:
+    import torch
+    from torchvision import models
+
+    spec, name = feature.spec, feature.spec["model"]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec["weights"].get(weights.RANDOM, 0))
+            model: torch.nn.Module = models.get_model(name, weights=None)
+    except ValueError as error:
+        raise ConfigError(f"torchvision has no model {name!r}; see torchvision.models.list_models()") from error
+    if weights.RANDOM in spec["weights"]:
+        return model
+    assert feature.source is not None
+    path = Path(feature.source) if weights.is_file(feature.source) else _pretrained(name, feature.source)
+    weights.check_identity(path, spec["weights"])
+    try:
+        model.load_state_dict(weights.load_state(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
+    return model
+
+
+def _pretrained(model: str, tag: str) -> Path:
+    """The cached (or, if there is a network, fetched) file of a torchvision weights tag."""
+    import torch
+    from torchvision import models
+
+    try:
+        known = models.get_model_weights(model)[tag]
+    except ValueError as error:
+        raise ConfigError(f"torchvision has no model {model!r}; see torchvision.models.list_models()") from error
+    except KeyError as error:
+        tags = ", ".join(each.name for each in models.get_model_weights(model))
+        raise ConfigError(f"torchvision has no weights {tag!r} for {model}; the tags are: {tags}") from error
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(known.url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
+        except OSError as error:
+            raise WeightsError(
+                f"the weights {tag!r} of {model} are not at {path} and could not be fetched: put that file there, name "
+                f"a local one (weights: FILE), or use `--config random` or the `iqa` statistics, which need none"
+            ) from error
+    return path

@@ -1,0 +1,243 @@
+"""CLIP and CNN vectors against the libraries' own code, on seeded weights and weights files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+from photorank.config import ClipConfig, CnnConfig, IqaConfig
+from photorank.errors import ConfigError, WeightsError
+from photorank.extractors import Feature, build, describe, weights
+from photorank.store import fingerprint
+
+# The smallest of open_clip's own architectures that is a plain ViT.
+MODEL = "ViT-S-32"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the caches of the machine, or the network."""
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def photos() -> list[np.ndarray]:
+    """Three pictures of different shapes: (height, width, 3) uint8."""
+    generator = np.random.default_rng(0)
+    return [
+        np.repeat(np.repeat(generator.integers(0, 256, (h, w, 3), np.uint8), 9, 0), 9, 1)
+        for h, w in ((30, 40), (45, 25), (5, 70))
+    ]
+
+
+def vectors(feature: Feature, batch_size: int = 4) -> np.ndarray:
+    extractor = build(feature, "cpu", batch_size)
+    out = extractor.embed([extractor.prepare(photo) for photo in photos()])
+    assert out.shape == (3, extractor.dim)
+    assert out.dtype == np.float32
+    return out
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    product = (one * other).sum(1)
+    return float((product / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min())
+
+
+def open_clips_own(model: torch.nn.Module, preprocess: Any) -> np.ndarray:
+    with torch.inference_mode():
+        batch = torch.stack([preprocess(Image.fromarray(photo)) for photo in photos()])
+        encoded: torch.Tensor = model.eval().encode_image(batch, normalize=True)  # type: ignore[operator]
+    return encoded.numpy()
+
+
+def torchvisions_own(model: torch.nn.Module) -> np.ndarray:
+    preset = torchvision.transforms._presets.ImageClassification(crop_size=224, resize_size=256)
+    with torch.inference_mode():
+        out: torch.Tensor = model.eval()(torch.stack([preset(Image.fromarray(photo)) for photo in photos()]))
+    return out.numpy()
+
+
+@pytest.fixture(scope="module")
+def clip_oracle() -> tuple[torch.nn.Module, Any]:
+    torch.manual_seed(3)
+    model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
+    return model, preprocess
+
+
+def test_random_clip_vectors_are_open_clips_own(clip_oracle: tuple[torch.nn.Module, Any]) -> None:
+    found = vectors(describe("clip", ClipConfig(model=MODEL, weights="random", seed=3)))
+    assert cosine(found, open_clips_own(*clip_oracle)) >= 0.9999
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_clip_weights_file_is_loaded_and_identified(
+    suffix: str, clip_oracle: tuple[torch.nn.Module, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / f"weights{suffix}"
+    state = {name: value.contiguous() for name, value in clip_oracle[0].state_dict().items()}
+    if suffix == ".pt":
+        torch.save(state, file)
+    else:
+        save_file(state, file)
+    feature = describe("clip", ClipConfig(model=MODEL, weights=str(file)))
+    assert feature.spec["weights"] == weights.file_identity(file)
+    assert cosine(vectors(feature), open_clips_own(*clip_oracle)) >= 0.9999
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resnet50_vectors_are_torchvisions_own(precision: str) -> None:
+    torch.manual_seed(5)
+    model = torchvision.models.resnet50(weights=None)
+    model.fc = torch.nn.Identity()
+    expected = torchvisions_own(model)
+    found = vectors(describe("cnn", CnnConfig(weights="random", seed=5), precision))
+    assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
+
+
+def test_fc7_is_the_second_fully_connected_layer_after_its_relu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # VGG16 has 138 million weights; VGG11 has the same classifier and the same names.
+    torch.manual_seed(0)
+    model = torchvision.models.vgg11(weights=None)
+    model.classifier = model.classifier[:5]
+    found = vectors(describe("cnn", CnnConfig(model="vgg11", layer="fc7", weights="random")))
+    assert found.shape == (3, 4096)
+    assert found.min() == 0
+    assert cosine(found, torchvisions_own(model)) >= 0.9999
+
+
+def test_a_middle_layer_is_averaged_over_the_picture(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = torchvision.models.resnet18(weights=None)
+    file = tmp_path / "resnet18.safetensors"
+    save_file(model.state_dict(), file)
+    maps: list[torch.Tensor] = []
+    model.layer3.register_forward_hook(lambda module, args, out: maps.append(out))
+    torchvisions_own(model)
+    found = vectors(describe("cnn", CnnConfig(model="resnet18", layer="layer3", weights=str(file))))
+    assert cosine(found, maps[0].mean((2, 3)).numpy()) >= 0.9999
+
+
+def test_a_vector_does_not_depend_on_its_neighbours() -> None:
+    extractor = build(describe("cnn", CnnConfig(model="resnet18", weights="random")), "cpu", 8)
+    prepared = [extractor.prepare(photo) for photo in photos()]
+    together = extractor.embed(prepared)
+    alone = np.concatenate([extractor.embed([each]) for each in prepared])
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(extractor.embed(prepared[::-1]), together[::-1])
+
+
+def test_everything_that_changes_the_vector_changes_the_fingerprint(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(2)}, file)
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, other)
+    base = {"model": "resnet18", "weights": "random"}
+    variants = [
+        {}, {"seed": 1}, {"layer": "layer3"}, {"model": "resnet34"}, {"size": 192}, {"resize": 224},
+        {"precision": "bfloat16"}, {"weights": str(file)}, {"weights": str(other)},
+    ]  # fmt: skip
+    specs = [describe("cnn", CnnConfig.model_validate(base | variant)).spec for variant in variants]
+    assert len({fingerprint(spec) for spec in specs}) == len(variants)
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(file.read_bytes())
+    assert fingerprint(describe("cnn", CnnConfig(model="resnet18", weights=str(copy))).spec) == fingerprint(specs[-2])
+    assert all(json.loads(json.dumps(spec)) == spec for spec in specs)
+
+
+def test_a_weights_file_changed_in_place_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(torchvision.models.resnet18(weights=None).state_dict(), file)
+    feature = describe("cnn", CnnConfig(model="resnet18", weights=str(file)))
+    save_file(torchvision.models.resnet18(weights=None).state_dict(), file)
+    with pytest.raises(WeightsError, match="not the weights file that the spec names"):
+        build(feature, "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "said"),
+    [
+        (ClipConfig(model="ViT-B-33"), ConfigError, "no model 'ViT-B-33'; near it are: ViT-B-32"),
+        (ClipConfig(weights="nope"), ConfigError, "no weights 'nope' for ViT-B-32; the tags are: openai"),
+        (ClipConfig(), WeightsError, "'laion2b_s34b_b79k' of ViT-B-32 are not in the cache .* `--config random`"),
+        (CnnConfig(model="resnet5"), ConfigError, "no model 'resnet5'"),
+        (CnnConfig(weights="nope"), ConfigError, "no weights 'nope' for resnet50; the tags are: IMAGENET1K_V1"),
+        (CnnConfig(weights="/nowhere/w.pt"), WeightsError, "/nowhere/w.pt cannot be read: No such file"),
+        (CnnConfig(model="resnet5", weights="random"), ConfigError, "no model 'resnet5'"),
+        (
+            CnnConfig(model="resnet18", layer="layr4", weights="random"),
+            ConfigError,
+            "no layer 'layr4'; it has: .*layer4",
+        ),
+        (IqaConfig(statistics=False), ConfigError, "empty"),
+        (IqaConfig(metrics=("ssim",)), ConfigError, "no no-reference metric 'ssim'"),
+    ],
+)
+def test_what_cannot_be_had_is_one_sentence(config: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        build(describe("mine", config), "cpu", 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refused)
+    with pytest.raises(WeightsError, match=r"checkpoints.resnet50-11ad3fa6.pth .* `iqa` statistics, which need none"):
+        describe("cnn", CnnConfig())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02R."]
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_that_holds_no_weights_is_refused_and_never_unpickled(
+    content: bytes, suffix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"w{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="is not a file of weights"):
+        build(describe("cnn", CnnConfig(model="resnet18", weights=str(file))), "cpu", 1)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+    for config in (CnnConfig(model="resnet34", weights=str(file)), ClipConfig(model=MODEL, weights=str(file))):
+        with pytest.raises(WeightsError, match="does not hold weights of"):
+            build(describe("mine", config), "cpu", 1)
+
+
+def test_pyiqa_metrics_are_pyiqas_own() -> None:
+    pyiqa = pytest.importorskip("pyiqa", reason="pyiqa is an extra: pip install 'photorank[iqa]'")
+    feature = describe("quality", IqaConfig(statistics=False, metrics=("piqe", "entropy")))
+    assert feature.spec["metrics"]["lower_better"] == [True, False]
+    extractor = build(feature, "cpu", 4)
+    assert extractor.dim == 2
+    photo = np.kron(photos()[0], np.ones((2, 2, 1), np.uint8))
+    found = extractor.embed([extractor.prepare(photo)])
+    picture = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
+    expected = [float(pyiqa.create_metric(name, device="cpu")(picture)) for name in ("piqe", "entropy")]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+def test_a_metric_whose_weights_are_not_there_says_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyiqa", reason="pyiqa is an extra: pip install 'photorank[iqa]'")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("pyiqa.archs.niqe_arch.load_file_from_url", refused)
+    with pytest.raises(WeightsError, match=r"weights for 'niqe' are not in its cache"):
+        build(describe("quality", IqaConfig(metrics=("niqe",))), "cpu", 1)

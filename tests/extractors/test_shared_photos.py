@@ -1,0 +1,52 @@
+"""Real photos of the checkout's neighbour, where it is there: every vector against the libraries' own code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from photorank.config import load_extract_config
+from photorank.stages.extract import extract
+from tests.conftest import SHARED
+
+PHOTOS = SHARED / "photos"
+SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "check_extract.py"
+needs_photos = pytest.mark.skipif(
+    not PHOTOS.is_dir(), reason="the folder of real photos beside the checkout is not there"
+)
+
+
+def check(*photos: Path) -> dict[str, dict[str, float]]:
+    done = subprocess.run([sys.executable, SCRIPT, *photos, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, float]] = json.loads(done.stdout)
+    assert set(found) == {"clip", "resnet50"}
+    return found
+
+
+@needs_photos
+def test_vectors_of_a_few_real_photos_are_the_libraries_own() -> None:
+    objects = sorted((PHOTOS / "objects").iterdir())[::64]
+    for each in check(*objects, PHOTOS / "castle" / "100_7100.JPG").values():
+        assert each["photos"] == len(objects) + 1
+        assert each["decoded"] >= 0.9999
+        assert each["from_file"] >= 0.9999
+
+
+@needs_photos
+@pytest.mark.slow
+def test_vectors_of_every_real_photo_are_the_libraries_own() -> None:
+    for each in check(PHOTOS).values():
+        assert each["photos"] == 337
+        assert each["decoded"] >= 0.9999
+        assert each["from_file"] >= 0.9999
+
+
+@needs_photos
+@pytest.mark.slow
+def test_three_spaces_of_every_real_photo(tmp_path: Path) -> None:
+    report = extract([PHOTOS], tmp_path / "S", load_extract_config("random", (), "cpu", None, None))
+    assert list(report.rows.values()) == [337, 337, 337]
+    assert report.failures == []
