@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +38,13 @@ def train_head(
     `config.stop_fraction` of the training series; the other splits are never looked at.
     """
     torch.manual_seed(config.seed)
+    with _one_thread():
+        return _train(features, roles, comparisons, config)
+
+
+def _train(
+    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, config: HeadConfig
+) -> tuple[MultiFeaturePairwiseRanker, History]:
     generator = np.random.default_rng(config.seed)
     train = comparisons.rows("train")
     stopping = hold_out(comparisons.series[train], config.stop_fraction, config.seed + 1)
@@ -63,6 +71,18 @@ def train_head(
             break
     model.load_state_dict(kept)
     return model.eval(), history
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: the steps are too small for more to gain, and threads that wait for one another on a busy
+    machine were measured to make training ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadConfig) -> MultiFeaturePairwiseRanker:

@@ -1,0 +1,134 @@
+"""What people look at: tables for the terminal, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from PIL import Image, ImageDraw, ImageFont
+from rich.markup import escape
+from rich.table import Table
+
+from photorank.metrics import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from photorank.stages.info import StoreInfo
+
+
+def size_text(count: int) -> str:
+    """Bytes as people read them."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def accuracy_table(title: str, figures: Mapping[str, Estimate], groups: str) -> Table:
+    """A row a ranker: its accuracy and its 95 % interval, bootstrapped over `groups`."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("ranker")
+    table.add_column("accuracy", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("comparisons", justify="right")
+    table.add_column(groups, justify="right")
+    for name, each in figures.items():
+        interval = f"{100 * each.low:.1f}–{100 * each.high:.1f}" if each.groups > 1 else "needs two or more"
+        style = "bold" if name == "head" else None
+        table.add_row(name, f"{100 * each.value:.1f} %", interval, f"{each.n:,}", f"{each.groups:,}", style=style)
+    return table
+
+
+def kinds_table(title: str, figures: Mapping[str, Estimate]) -> Table:
+    """A row a degradation."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("degradation", "accuracy", "comparisons"):
+        table.add_column(name, justify="left" if name == "degradation" else "right")
+    for name, each in figures.items():
+        table.add_row(name, f"{100 * each.value:.1f} %", f"{each.n:,}")
+    return table
+
+
+def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
+    """A table a series, best first."""
+    for series, part in ranking.groupby("series"):
+        table = Table(title=escape(printable(str(series))), title_justify="left", title_style="bold")
+        table.add_column("rank", justify="right")
+        table.add_column("photo")
+        table.add_column("score", justify="right")
+        table.add_column("P(best)", justify="right")
+        table.add_column("")
+        for row in part.itertuples():
+            cells = (
+                str(row.rank),
+                escape(printable(Path(str(row.path)).name)),
+                f"{row.score:.2f}",
+                f"{row.p_best:.2f}",
+            )
+            table.add_row(*cells, "keep" if row.keep else "", style="bold green" if row.keep else None)
+        yield table
+
+
+def store_tables(info: StoreInfo) -> Iterator[Table | str]:
+    """What `photorank store info` shows."""
+    yield (
+        f"{info.path}: format {info.format}, {info.photos:,} photos seen at {info.files:,} paths, "
+        f"{info.failures:,} failures, {size_text(info.bytes)}"
+    )
+    table = Table()
+    for name in ("space", "role", "rows", "dim", "dtype", "segments", "on disk"):
+        table.add_column(name, justify="left" if name in ("space", "role", "dtype") else "right")
+    for each in info.spaces:
+        counts = (f"{each.rows:,}", str(each.dim), each.dtype, f"{each.segments:,}", size_text(each.bytes))
+        table.add_row(f"{each.name}@{each.fingerprint}", each.role, *counts)
+    yield table
+    for each in info.spaces:
+        yield f"{each.name}@{each.fingerprint}"
+        yield escape(yaml.safe_dump(each.spec, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True))
+
+
+def printable(text: str) -> str:
+    """The text as one line: what a terminal would act upon, and bytes that are no text, as escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One frame on a contact sheet."""
+
+    photo: Path
+    caption: str
+    picked: bool = False
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], out: Path, tile: int = 170) -> None:
+    """Write a PNG: a row a series under its title, the picked frame framed in green. Tiles are `tile` pixels wide."""
+    margin, strip, title_height = 10, 22, 26
+    height = tile * 3 // 4
+    columns = max(len(tiles) for _, tiles in rows)
+    row_height = title_height + height + strip + margin
+    size = (margin + columns * (tile + margin), margin + len(rows) * row_height)
+    sheet = Image.new("RGB", size, "#1e1f22")
+    draw = ImageDraw.Draw(sheet)
+    small, large = ImageFont.load_default(13), ImageFont.load_default(15)
+    for number, (title, tiles) in enumerate(rows):
+        top = margin + number * row_height
+        draw.text((margin, top), title, fill="#e8e8e8", font=large)
+        for column, each in enumerate(tiles):
+            left, upper = margin + column * (tile + margin), top + title_height
+            with Image.open(each.photo) as image:
+                picture = image.convert("RGB")
+            picture.thumbnail((tile, height), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (left + (tile - picture.width) // 2, upper + (height - picture.height) // 2))
+            colour = "#3ddc84" if each.picked else "#a0a0a0"
+            if each.picked:
+                draw.rectangle((left - 3, upper - 3, left + tile + 2, upper + height + 2), outline=colour, width=4)
+            draw.text((left, upper + height + 4), each.caption, fill=colour, font=small)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, optimize=True)

@@ -1,0 +1,101 @@
+"""extract: photos in, vectors in the feature store; what is there already is never computed again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from photorank.config import ExtractConfig, FeatureConfig
+from photorank.errors import ConfigError, PhotoError
+from photorank.extractors import PRECISIONS, Feature, describe, has_auto_precision
+from photorank.photos import FailedPath, PhotoFile, find_photos
+from photorank.stages.filling import Filling
+from photorank.stages.pipeline import Failure, Pipeline, Progress
+from photorank.stages.scan import scan
+from photorank.store import FeatureStore
+
+
+@dataclass
+class ExtractReport:
+    """What one call did."""
+
+    store: str
+    photos: int
+    """Files found."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """`name@fingerprint` → photos whose vectors the store now holds, of any folder."""
+    computed: dict[str, int] = field(default_factory=dict)
+    """`name@fingerprint` → vectors that this call added."""
+    unchanged: int = 0
+    """Files that the store knew and that needed nothing: only looked at."""
+    failures: list[Failure] = field(default_factory=list)
+    """Photos that could not be done, those of earlier calls (known and not tried again) included."""
+    keys: dict[str, bytes] = field(default_factory=dict)
+    """Path → key of every file that could be read."""
+    seconds: float = 0.0
+
+
+def extract(
+    paths: Iterable[str | os.PathLike[str]], store: Path, config: ExtractConfig, names: Sequence[str] = (),
+    retry_failed: bool = False, progress: Progress | None = None,
+) -> ExtractReport:  # fmt: skip
+    """Compute the features of `config` (or those of them in `names`) for all photos under `paths`.
+
+    Raises PhotoError where there are no photos, ConfigError and WeightsError where a feature cannot be computed,
+    StoreError where the store cannot be used. Single photos that fail are in the report and in the store.
+    """
+    chosen = _chosen(config, names)
+    files, unfit = find_photos(paths)
+    if not files and not unfit:
+        raise PhotoError("there are no photos there; name files, or folders that hold some")
+    opened = FeatureStore.create(store)
+    features = [_describe(opened, name, each, config.device) for name, each in chosen.items()]
+    return compute(opened, files, unfit, features, config, retry_failed, progress)
+
+
+def compute(
+    store: FeatureStore, files: Sequence[PhotoFile], unfit: Sequence[FailedPath], features: Sequence[Feature],
+    config: ExtractConfig, retry_failed: bool = False, progress: Progress | None = None,
+) -> ExtractReport:  # fmt: skip
+    """The same for files already found and features already described."""
+    started = time.monotonic()
+    spaces = [Filling(store, feature, config) for feature in features]
+    seen = scan(store, spaces, files, retry_failed)
+    pipeline = Pipeline(store, spaces, config)
+    pipeline.refuse(unfit)
+    pipeline.run(seen.work, progress)
+    return ExtractReport(
+        store=str(store.path),
+        photos=len(files) + len(unfit),
+        rows={space.ref: len(space) for space in spaces},
+        computed={space.ref: space.added for space in spaces},
+        unchanged=seen.unchanged,
+        failures=seen.failures + pipeline.failures,
+        keys=seen.keys | pipeline.keys,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _chosen(config: ExtractConfig, names: Sequence[str]) -> Mapping[str, FeatureConfig]:
+    unknown = [name for name in names if name not in config.features]
+    if unknown:
+        raise ConfigError(f"the config has no feature {unknown[0]!r}; it has: {', '.join(config.features)}")
+    return {name: config.features[name] for name in (names or config.features)}
+
+
+def _describe(store: FeatureStore, name: str, config: FeatureConfig, device: str) -> Feature:
+    """The feature, its precision taken from a space that the store already has for it, else from the device."""
+    if not has_auto_precision(config):
+        return describe(name, config)
+    features = [describe(name, config, precision) for precision in PRECISIONS]
+    spaces = [(store.find_space(name, feature.spec), feature) for feature in features]
+    filled = [(len(space), feature) for space, feature in spaces if space is not None and len(space)]
+    if filled:
+        return max(filled, key=lambda pair: pair[0])[1]
+    from photorank.extractors.device import best_precision, resolve_device
+
+    best = best_precision(resolve_device(device))
+    return next(feature for feature in features if feature.spec["precision"] == best)

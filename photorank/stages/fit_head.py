@@ -1,0 +1,167 @@
+"""fit-head: stored features and comparisons in, a run folder with a trained head out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from photorank import metrics
+from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
+from photorank.config import HeadConfig
+from photorank.errors import ComparisonsError, ConfigError, StoreError
+from photorank.extractors import Feature
+from photorank.runs import new_run, refuse_existing, save_head
+from photorank.store import FeatureStore, Space
+from photorank.training import score, train_head
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """What one training gave."""
+
+    run: str
+    spaces: list[str]
+    """`name@fingerprint`."""
+    comparisons: dict[str, int]
+    """Split → comparisons."""
+    photos: int
+    epochs: int
+    best_epoch: int
+    figures: dict[str, dict[str, metrics.Estimate]]
+    """Split → `head` and the trivial answers → accuracy, its interval bootstrapped over series."""
+    log_loss: dict[str, metrics.Estimate]
+    """Split → cross entropy in nats of the head."""
+    seconds: float
+
+
+def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, photos: Path | None = None) -> HeadReport:
+    """Train a head on the `train` split and report it on the others; writes the run `out`.
+
+    Raises ComparisonsError, StoreError and ConfigError for what does not fit together, RunError where `out` exists.
+    """
+    started = time.monotonic()
+    refuse_existing(out)
+    opened = FeatureStore.open(store)
+    spaces = choose_spaces(opened, config.features)
+    data = load_comparisons(opened, comparisons, photos, config)
+    tensors = load_features(opened, spaces, data.keys)
+    model, history = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
+    scores = score(model, tensors)
+    predictions = _predictions(data, scores)
+    figures = _figures(data, scores, baselines(opened, data.keys))
+    losses = {
+        split: metrics.bootstrap(metrics.log_loss(part["margin"], part["p_left"]), part["series"])
+        for split, part in predictions.groupby("split")
+    }
+    report = HeadReport(
+        str(out), [f"{space.name}@{space.fingerprint}" for space in spaces],
+        {split: len(data.rows(split)) for split in SPLITS}, len(data.keys), len(history.epochs), history.best_epoch,
+        figures, {str(split): loss for split, loss in losses.items()}, time.monotonic() - started,
+    )  # fmt: skip
+    with new_run(out) as folder:
+        features = [feature_of(space) for space in spaces]
+        summary = {key: value for key, value in asdict(report).items() if key not in ("run", "seconds")}
+        save_head(folder, model, features, config, history, summary, predictions)
+    return report
+
+
+def choose_spaces(store: FeatureStore, wanted: Sequence[str]) -> list[Space]:
+    """The spaces named, or all of the store; StoreError where one is missing or a name is ambiguous."""
+    spaces = [store.space(ref) for ref in wanted] if wanted else [space for space in store.spaces() if len(space)]
+    if not spaces:
+        raise StoreError(f"{store.path} holds no features yet; run `photorank extract` first")
+    names = [space.name for space in spaces]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        which = ", ".join(f"{space.name}@{space.fingerprint}" for space in spaces if space.name in twice)
+        raise ConfigError(f"the store has several spaces of one name ({which}); say with --set features=[...] which")
+    return spaces
+
+
+def load_comparisons(store: FeatureStore, path: Path, photos: Path | None, config: HeadConfig) -> Comparisons:
+    """The comparisons with their photos resolved to keys; there must be some to train on."""
+    table = store.files()
+    known = dict(zip(table["path"].to_pylist(), table["key"].to_pylist(), strict=True))
+    data = resolve(path, read_comparisons(path), photos, known.get, config.val_fraction, config.seed)
+    if not len(data.rows("train")):
+        raise ComparisonsError(f"{path} has no comparisons in the split 'train'; there is nothing to learn from")
+    return data
+
+
+def load_features(store: FeatureStore, spaces: Sequence[Space], keys: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """A (N, dim) tensor a space, a row a key; StoreError that names a photo without a vector."""
+    for space in spaces:
+        absent = np.flatnonzero(space.missing(keys))
+        if len(absent):
+            more = f" and {len(absent) - 1} more photos" if len(absent) > 1 else ""
+            raise StoreError(
+                f"{space.name}@{space.fingerprint} has no vector of {_name(store, keys[absent[0]].tobytes())}{more}; "
+                f"extract them, or leave the space out"
+            )
+    return {space.name: torch.from_numpy(space.load(keys)[1]) for space in spaces}
+
+
+def feature_of(space: Space) -> Feature:
+    """The feature that a space of a store holds, so that it can be computed again for other photos."""
+    role = cast(Literal["visual", "statistic"], space.role)
+    dtype = cast(Literal["float16", "float32"], space.dtype.name)
+    return Feature(space.name, dict(space.spec), role, dtype, space.provenance.get("weights"))
+
+
+def baselines(store: FeatureStore, keys: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Figures (N,) of each photo that need no learning: file size, and sharpness where the store has it."""
+    table = store.files()
+    size_of = dict(zip(table["key"].to_pylist(), table["size"].to_pylist(), strict=True))
+    found = {"file size": np.array([size_of.get(key.tobytes(), np.nan) for key in keys], np.float64)}
+    for space in store.spaces():
+        names = space.spec.get("statistics", {}).get("names", [])
+        if "sharpness" in names and not space.missing(keys).any():
+            found["sharpness"] = space.load(keys)[1][:, names.index("sharpness")].astype(np.float64)
+            break
+    return {name: values for name, values in found.items() if not np.isnan(values).any()}
+
+
+def _name(store: FeatureStore, key: bytes) -> str:
+    table = store.files()
+    paths = [
+        path for path, other in zip(table["path"].to_pylist(), table["key"].to_pylist(), strict=True) if other == key
+    ]
+    return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
+
+
+def _predictions(data: Comparisons, scores: NDArray[np.float32]) -> pd.DataFrame:
+    hexes = np.array([key.tobytes().hex() for key in data.keys])
+    columns: dict[str, Any] = {
+        "split": data.split,
+        "series": np.array(data.series_names, dtype=object)[data.series],
+        "left": hexes[data.left],
+        "right": hexes[data.right],
+        "p_left": data.p_left,
+        "margin": scores[data.left] - scores[data.right],
+    }
+    return pd.DataFrame(columns)
+
+
+def _figures(
+    data: Comparisons, scores: NDArray[np.float32], per_photo: dict[str, NDArray[np.float64]]
+) -> dict[str, dict[str, metrics.Estimate]]:
+    margins = {"head": scores[data.left].astype(np.float64) - scores[data.right]}
+    margins |= metrics.trivial_margins(data.left, data.right, per_photo)
+    return {
+        split: {
+            name: metrics.bootstrap(metrics.correct(margin, data.p_left)[rows], data.series[rows])
+            for name, margin in margins.items()
+        }
+        for split in SPLITS
+        if len(rows := data.rows(split))
+    }

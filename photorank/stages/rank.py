@@ -1,0 +1,156 @@
+"""rank: photos and a trained run in, the order of each series and the frame to keep out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import platformdirs
+
+from photorank.config import ExtractConfig
+from photorank.errors import ConfigError, PhotoError, RunError
+from photorank.photos import find_photos
+from photorank.runs import Run, load_run
+from photorank.stages.extract import ExtractReport, compute
+from photorank.stages.fit_head import load_features
+from photorank.stages.pipeline import Progress
+from photorank.store import FeatureStore
+from photorank.training import score
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one call found: a row a photo, and the extraction behind it."""
+
+    table: pd.DataFrame
+    """path, key (hex), series, rank (1 is best), score, p_best, keep; ordered by series and rank."""
+    extraction: ExtractReport
+
+
+class Ranker:
+    """A trained run, ready to rank photos."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @classmethod
+    def load(cls, run: str | os.PathLike[str]) -> Ranker:
+        """The ranker of a run folder; RunError where it is none."""
+        return cls(load_run(Path(run)))
+
+    def rank(
+        self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None
+    ) -> pd.DataFrame:
+        """The table of `photorank rank` (see `Ranking.table`); a folder is a series."""
+        return rank(paths, self.run, Path(store) if store is not None else cache_store()).table
+
+
+def cache_store() -> Path:
+    """The store in the user's cache folder, where `rank` keeps vectors unless told otherwise."""
+    return Path(platformdirs.user_cache_dir("photorank")) / "store"
+
+
+def rank(
+    paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "folder",
+    config: ExtractConfig | None = None, progress: Progress | None = None,
+) -> Ranking:  # fmt: skip
+    """Extract what is missing, score every photo, order each series.
+
+    `series_by` is `folder`, or a CSV with columns `path, series` (paths absolute or relative to the CSV's folder).
+    Without a store the vectors are forgotten. Photos that fail are left out and reported. Raises PhotoError where there
+    are no photos or none can be used.
+    """
+    files, unfit = find_photos(paths)
+    if not files:
+        raise PhotoError("there are no photos there; name files, or folders that hold some")
+    with ExitStack() as stack:
+        if store is None:
+            store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="photorank-"))) / "store"
+        opened = FeatureStore.create(store)
+        extraction = compute(opened, files, unfit, run.features, config or ExtractConfig(), progress=progress)
+        failed = {failure.path for failure in extraction.failures}
+        ranked = [file.path for file in files if file.path in extraction.keys and file.path not in failed]
+        if not ranked:
+            first = extraction.failures[0]
+            raise PhotoError(
+                f"none of the {extraction.photos} photos can be ranked; the first: {first.path}: {first.error}"
+            )
+        keys = [extraction.keys[path] for path in ranked]
+        table = pd.DataFrame({"key": [key.hex() for key in keys], "score": _scores(opened, run, keys)})
+        # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
+        table["path"] = pd.Series(ranked, dtype=object)
+        table["series"] = series_of(ranked, series_by)
+    return Ranking(order(table), extraction)
+
+
+def _scores(store: FeatureStore, run: Run, keys: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    distinct, at = np.unique(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), axis=0, return_inverse=True)
+    spaces = []
+    for feature in run.features:
+        space = store.find_space(feature.name, feature.spec)
+        if space is None or space.role != feature.role:
+            raise RunError(
+                f"{store.path} holds no features as {run.path} was trained on ({feature.name}); extract them"
+            )
+        spaces.append(space)
+    return score(run.model, load_features(store, spaces, distinct))[at.reshape(-1)]
+
+
+def order(table: pd.DataFrame) -> pd.DataFrame:
+    """Add rank, p_best and keep to a table with `series` and `score`, and sort it.
+
+    `p_best` is the softmax of the scores within a series: the probability that Luce's choice axiom (1959), of which
+    Bradley-Terry is the case of two, gives to a frame of being chosen among all of them.
+    """
+    best = table.groupby("series")["score"].transform("max")
+    shifted = pd.Series(np.exp(table["score"] - best), index=table.index)
+    table["p_best"] = shifted / shifted.groupby(table["series"]).transform("sum")
+    table = table.sort_values(["series", "score"], ascending=[True, False], ignore_index=True)
+    table["rank"] = table.groupby("series").cumcount() + 1
+    table["keep"] = table["rank"] == 1
+    return table[["path", "key", "series", "rank", "score", "p_best", "keep"]]
+
+
+def series_of(paths: Sequence[str], series_by: str) -> list[str]:
+    """The series of each photo: its folder, or what a CSV says; ConfigError where it names none for a photo."""
+    if series_by == "folder":
+        return [_as_text(str(Path(path).parent)) for path in paths]
+    file = Path(series_by)
+    if not file.is_file():
+        raise ConfigError(f"--series-by is `folder` or a CSV file with columns path, series; {series_by!r} is neither")
+    try:
+        table = pd.read_csv(file, dtype=str)
+        given = {
+            os.path.abspath(file.parent / path): name for path, name in zip(table["path"], table["series"], strict=True)
+        }
+    except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
+        raise ConfigError(f"{file} is not a CSV with the columns path and series") from error
+    unnamed = [path for path in paths if not isinstance(given.get(path), str)]
+    if unnamed:
+        more = f" and {len(unnamed) - 1} more photos" if len(unnamed) > 1 else ""
+        raise ConfigError(f"{file} names no series for {unnamed[0]}{more}; add a row for each")
+    return [given[path] for path in paths]
+
+
+def _as_text(name: str) -> str:
+    """The name with bytes that are no UTF-8 as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
+    """`ranking.csv` and `ranking.parquet` in the folder `out`, written whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    shown = table.assign(path=[_as_text(path) for path in table["path"]])
+    written = []
+    for name, write in (("ranking.csv", shown.to_csv), ("ranking.parquet", shown.to_parquet)):
+        part = out / f".{name}.part"
+        write(part, index=False)
+        part.replace(out / name)
+        written.append(out / name)
+    return written
