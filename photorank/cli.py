@@ -1,0 +1,280 @@
+"""The command line: parse, call a stage, print. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from photorank.stages.extract import ExtractReport
+    from photorank.stages.pipeline import Progress
+
+app = typer.Typer(
+    name="photorank",
+    help="Learn which photo of a series people prefer, and pick it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]
+Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go through a model at once.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Threads that read and decode; 0: one a core.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from photorank import __version__
+
+        typer.echo(f"photorank {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _photorank(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    logging.basicConfig(format="photorank: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+@app.command()
+def extract(
+    photos: Photos,
+    store: Store,
+    config: Annotated[
+        str | None, typer.Option(help="A YAML file, or the name of one under configs/extract/ (default: iqa).")
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Only this feature of the config; repeat for more. Without --config: of multifeature."
+        ),
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that failed before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute the features of photos and keep them in a store; what is there already is never computed again."""
+    from photorank.config import load_extract_config
+    from photorank.stages.extract import extract as stage
+
+    resolved = load_extract_config(config, features or (), device, batch_size, workers)
+    with _progress("extract") as progress:
+        try:
+            report = stage(photos, store, resolved, features or (), retry_failed, progress)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; the vectors computed so far are kept in {store}, and the same call goes on", err=True)
+            raise typer.Exit(130) from None
+    if as_json:
+        _print_json({**asdict(report), "keys": {path: key.hex() for path, key in report.keys.items()}})
+    else:
+        _print_extraction(report)
+    if report.photos and len(report.failures) >= report.photos:
+        typer.echo(f"photorank: all {report.photos} photos failed; see the list above", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("fit-head")
+def fit_head(
+    store: Store,
+    comparisons: Annotated[
+        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")],
+    config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/head/.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a head on stored features and comparisons; writes a run that `rank` uses."""
+    from photorank.config import HeadConfig, load_config
+    from photorank.stages.fit_head import fit_head as stage
+
+    report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    from photorank.reports import accuracy_table
+
+    counts = ", ".join(f"{count:,} {split}" for split, count in report.comparisons.items() if count)
+    typer.echo(f"{', '.join(report.spaces)}: {report.photos:,} photos; comparisons: {counts}")
+    typer.echo(f"{report.epochs} epochs in {report.seconds:.1f} s, the best was {report.best_epoch}")
+    for split, figures in report.figures.items():
+        if split != "train":
+            _print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
+    typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")
+
+
+@app.command()
+def rank(
+    photos: Photos,
+    model: Annotated[Path, typer.Option(metavar="RUN", help="A run that fit-head wrote.")],
+    store: Annotated[
+        Path | None, typer.Option(help="The feature store's folder (default: one in your cache folder).")
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no vectors.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
+    ] = None,
+    series_by: Annotated[
+        str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
+    ] = "folder",
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Order the photos of each series, and name the frame to keep."""
+    if store is not None and no_store:
+        raise typer.BadParameter("say either --store or --no-store")
+    from photorank.config import load_extract_config
+    from photorank.runs import load_run
+    from photorank.stages.rank import cache_store, write_ranking
+    from photorank.stages.rank import rank as stage
+
+    config = load_extract_config(None, (), device, batch_size, workers)
+    run = load_run(model)
+    with _progress("rank") as progress:
+        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, config, progress)
+    written = write_ranking(ranking.table, out) if out is not None else []
+    if as_json:
+        rows = ranking.table.to_dict("records")
+        _print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})
+        return
+    from photorank.reports import ranking_tables
+
+    for table in ranking_tables(ranking.table):
+        _print_table(table)
+    _print_failures(ranking.extraction)
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def demo(
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTOS", help="Your own photos (default: those the demo's packages carry)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to work: a new folder (default: one in your cache folder)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the whole pipeline on real photos, offline and without model weights, in about a minute."""
+    from photorank.stages.demo import default_folder
+    from photorank.stages.demo import demo as stage
+
+    with _progress("extract") as progress:
+        report = stage(photos or [], out or default_folder(), lambda text: typer.echo(text, err=True), progress)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    from photorank.reports import accuracy_table, kinds_table
+
+    title = f"accuracy on photos that the heads never saw ({report.sources} photos, {report.frames} frames)"
+    _print_table(accuracy_table(title, report.figures, "photos"))
+    _print_table(kinds_table("the head, by what is wrong with the worse frame", report.by_kind))
+    typer.echo(f"the original was picked in {report.top1} of {report.top1.n} series")
+    typer.echo(f"\nsome of these series, the pick marked: {report.contact_sheet}")
+    typer.echo("\nOn your own folder, now:")
+    typer.echo(f"  photorank rank PHOTOS --model {report.run}")
+    typer.echo("  photorank demo PHOTOS")
+    typer.echo("  photorank extract PHOTOS --store my-store")
+    typer.echo("  photorank fit-head --store my-store --comparisons my-comparisons.csv --out my-run")
+
+
+@store_app.command("info")
+def store_info(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The feature store's folder.")], as_json: Json = False
+) -> None:
+    """Show the spaces of a store: rows, bytes and specs."""
+    from photorank.stages.info import store_info as stage
+
+    info = stage(store)
+    if as_json:
+        _print_json(asdict(info))
+        return
+    from photorank.reports import store_tables
+
+    for part in store_tables(info):
+        _print_table(part)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """A progress line on stderr with rate and time left; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(), TextColumn("{task.fields[failed]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None, rate="", failed="", visible=False)
+
+        def update(done: int, total: int, failed: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(
+                task, completed=done, total=total, visible=True, rate=f"{speed:.1f} photos/s" if speed else "",
+                failed=f"[red]{failed} failed" if failed else "",
+            )  # fmt: skip
+
+        yield update
+
+
+def _print_extraction(report: ExtractReport) -> None:
+    if not any(report.computed.values()) and len(report.failures) + report.unchanged == report.photos:
+        typer.echo(f"nothing to do: {report.unchanged:,} of {report.photos:,} photos are unchanged")
+    else:
+        typer.echo(f"{report.photos:,} photos in {report.seconds:.1f} s, {report.unchanged:,} of them unchanged")
+    for ref, rows in report.rows.items():
+        typer.echo(f"  {ref}: {rows:,} rows, {report.computed[ref]:,} of them new")
+    _print_failures(report)
+
+
+def _print_failures(report: ExtractReport) -> None:
+    if report.failures:
+        typer.echo(f"{len(report.failures):,} of {report.photos:,} photos failed:")
+    for failure in report.failures:
+        # A name may hold bytes that are no text, or line breaks.
+        typer.echo(
+            f"  {ascii(failure.path)[1:-1] if not failure.path.isprintable() else failure.path}: {failure.error}"
+        )
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    # A pipe has no width of its own; names are not to be cut there.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, default=str))
