@@ -198,7 +198,7 @@ def demo(
 
     title = f"accuracy on photos that the heads never saw ({report.sources} photos, {report.frames} frames)"
     _print_table(accuracy_table(title, report.figures, "photos"))
-    _print_table(kinds_table("the head, by what is wrong with the worse frame", report.by_kind))
+    _print_table(kinds_table("the head, by degradation", report.by_kind))
     typer.echo(f"the original was picked in {report.top1} of {report.top1.n} series")
     typer.echo(f"\nsome of these series, the pick marked: {report.contact_sheet}")
     typer.echo("\nOn your own folder, now:")

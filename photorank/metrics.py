@@ -23,7 +23,8 @@ class Estimate:
     """Independent groups (series, source photos) that were resampled."""
 
     def __str__(self) -> str:
-        return f"{100 * self.value:.1f} % ({100 * self.low:.1f}–{100 * self.high:.1f})"
+        interval = "no error to resample" if self.value == 1 else f"{100 * self.low:.1f}–{100 * self.high:.1f}"
+        return f"{100 * self.value:.1f} % ({interval})"
 
 
 def correct(margin: ArrayLike, p_left: ArrayLike) -> NDArray[np.float64]:

@@ -40,6 +40,8 @@ def accuracy_table(title: str, figures: Mapping[str, Estimate], groups: str) -> 
     table.add_column(groups, justify="right")
     for name, each in figures.items():
         interval = f"{100 * each.low:.1f}–{100 * each.high:.1f}" if each.groups > 1 else "needs two or more"
+        if each.groups > 1 and each.value == 1:  # resampling no errors gives none: a width of 0 would boast
+            interval = "no error to resample"
         style = "bold" if name == "head" else None
         table.add_row(name, f"{100 * each.value:.1f} %", interval, f"{each.n:,}", f"{each.groups:,}", style=style)
     return table
@@ -107,7 +109,7 @@ class Tile:
     picked: bool = False
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], out: Path, tile: int = 170) -> None:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], out: Path, tile: int = 150) -> None:
     """Write a PNG: a row a series under its title, the picked frame framed in green. Tiles are `tile` pixels wide."""
     margin, strip, title_height = 10, 22, 26
     height = tile * 3 // 4

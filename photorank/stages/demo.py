@@ -43,7 +43,8 @@ PACKAGED = {
     "flower": [("sklearn", "datasets/images/flower.jpg")],
     "motorcycle": [("skimage", "data/motorcycle_left.png"), ("skimage", "data/motorcycle_right.png")],
 }
-SHOWN = 6
+SHOWN = 4
+"""Series on the contact sheet."""
 
 
 @dataclass
