@@ -77,12 +77,9 @@ def extract(
     from photorank.stages.extract import extract as stage
 
     resolved = load_extract_config(config, features or (), device, batch_size, workers)
-    with _progress("extract") as progress:
-        try:
-            report = stage(photos, store, resolved, features or (), retry_failed, progress)
-        except KeyboardInterrupt:
-            typer.echo(f"stopped; the vectors computed so far are kept in {store}, and the same call goes on", err=True)
-            raise typer.Exit(130) from None
+    kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
+    with _stoppable(kept), _progress("extract") as progress:
+        report = stage(photos, store, resolved, features or (), retry_failed, progress)
     if as_json:
         _print_json({**asdict(report), "keys": {path: key.hex() for path, key in report.keys.items()}})
     else:
@@ -113,7 +110,8 @@ def fit_head(
     from photorank.config import HeadConfig, load_config
     from photorank.stages.fit_head import fit_head as stage
 
-    report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
+    with _stoppable("nothing was written"):
+        report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
     if as_json:
         _print_json(asdict(report))
         return
@@ -157,7 +155,8 @@ def rank(
 
     config = load_extract_config(None, (), device, batch_size, workers)
     run = load_run(model)
-    with _progress("rank") as progress:
+    kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
+    with _stoppable(kept), _progress("rank") as progress:
         ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, config, progress)
     written = write_ranking(ranking.table, out) if out is not None else []
     if as_json:
@@ -189,8 +188,9 @@ def demo(
     from photorank.stages.demo import default_folder
     from photorank.stages.demo import demo as stage
 
-    with _progress("extract") as progress:
-        report = stage(photos or [], out or default_folder(), lambda text: typer.echo(text, err=True), progress)
+    folder = out or default_folder()
+    with _stoppable(f"what was made is in {folder}"), _progress("extract") as progress:
+        report = stage(photos or [], folder, lambda text: typer.echo(text, err=True), progress)
     if as_json:
         _print_json(asdict(report))
         return
@@ -201,6 +201,7 @@ def demo(
     _print_table(kinds_table("the head, by degradation", report.by_kind))
     typer.echo(f"the original was picked in {report.top1} of {report.top1.n} series")
     typer.echo(f"\nsome of these series, the pick marked: {report.contact_sheet}")
+    typer.echo(f"all that was made is in {report.folder}; remove it when you like")
     typer.echo("\nOn your own folder, now:")
     typer.echo(f"  photorank rank PHOTOS --model {report.run}")
     typer.echo("  photorank demo PHOTOS")
@@ -223,6 +224,16 @@ def store_info(
 
     for part in store_tables(info):
         _print_table(part)
+
+
+@contextmanager
+def _stoppable(kept: str) -> Iterator[None]:
+    """Ctrl-C ends the command with status 130 and says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {kept}", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

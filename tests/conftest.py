@@ -14,8 +14,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's caches, or asks a hub for weights."""
+def _own_cache(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the user's caches, or asks a hub for weights; but for those marked `weights`."""
+    if request.node.get_closest_marker("weights"):
+        return
     cache = str(tmp_path_factory.mktemp("cache"))
     for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME"):
         monkeypatch.setenv(name, f"{cache}/{name}")

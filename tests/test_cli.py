@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 from click import Command, Group
 
 import photorank as package
 from photorank.cli import app
+from photorank.config import ExtractConfig
+from photorank.stages.extract import extract
 from tests.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,6 +180,17 @@ def test_store_info_shows_spaces_rows_bytes_and_specs(photo_folder: Path, tmp_pa
     assert (space["rows"], space["segments"], space["spec"]["kind"]) == (6, 1, "iqa")
     size = sum(path.stat().st_size for path in (tmp_path / "S").rglob("*") if path.is_file())
     assert told["bytes"] == size > space["bytes"] > 6 * 57 * 4
+
+
+def test_the_readmes_lines_of_plain_zarr_and_pyarrow_read_a_space(photo_folder: Path, tmp_path: Path) -> None:
+    extract([photo_folder], tmp_path / "S", ExtractConfig())
+    (space,) = package.FeatureStore.open(tmp_path / "S").spaces()
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "zarr.open_group" in block]
+    names: dict[str, Any] = {}
+    exec(block.replace("my-store/spaces/clip@…", str(space.path)), names)
+    keys, rows = space.load()
+    np.testing.assert_array_equal(names["vectors"], rows)
+    assert names["keys"].to_pylist() == [key.tobytes() for key in keys]
 
 
 def test_public_names_are_there_and_documented() -> None:

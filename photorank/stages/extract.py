@@ -63,9 +63,9 @@ def compute(
     """The same for files already found and features already described."""
     started = time.monotonic()
     spaces = [Filling(store, feature, config) for feature in features]
-    seen = scan(store, spaces, files, retry_failed)
+    seen = scan(store, spaces, files, unfit, retry_failed)
     pipeline = Pipeline(store, spaces, config)
-    pipeline.refuse(unfit)
+    pipeline.refuse(seen.unfit)
     pipeline.run(seen.work, progress)
     return ExtractReport(
         store=str(store.path),

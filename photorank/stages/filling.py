@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import platform
 import threading
@@ -94,9 +95,14 @@ class Filling:
         self._done = []
 
     def _provenance(self) -> dict[str, Any]:
-        packages = ("torch", "torchvision", "open_clip_torch", "pillow")
         return {
             "photorank": __version__, "weights": self.feature.source, "device": self.extractor().device,
             "machine": platform.machine(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {package: importlib.metadata.version(package) for package in packages},
+            "versions": _versions(),
         }  # fmt: skip
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchvision", "open_clip_torch", "pillow")
+    return {package: importlib.metadata.version(package) for package in packages}

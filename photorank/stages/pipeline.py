@@ -22,6 +22,10 @@ Progress = Callable[[int, int, int], None]
 """Called with photos done, photos in all, photos failed."""
 
 
+UNSEEN = (0, 0)
+"""Size and mtime_ns recorded for paths that are not even files."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A photo that could not be done: where, at which stage, and why in a sentence."""
@@ -59,7 +63,7 @@ class Pipeline:
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""
         for each in unfit:
-            self._fail(PhotoFile(each.path, 0, 0), None, Failure(each.path, "find", each.error), "")
+            self._fail(PhotoFile(each.path, *UNSEEN), None, Failure(each.path, "find", each.error), "")
 
     def run(self, files: Sequence[PhotoFile], progress: Progress | None = None) -> None:
         """Do all files. However it ends (Ctrl-C too), what is computed by then is committed."""

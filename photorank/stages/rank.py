@@ -71,7 +71,9 @@ def rank(
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     with ExitStack() as stack:
         if store is None:
-            store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="photorank-"))) / "store"
+            cache = cache_store().parent
+            cache.mkdir(parents=True, exist_ok=True)
+            store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="no-store-", dir=cache))) / "store"
         opened = FeatureStore.create(store)
         extraction = compute(opened, files, unfit, run.features, config or ExtractConfig(), progress=progress)
         failed = {failure.path for failure in extraction.failures}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from photorank import __version__
-from photorank.photos import PhotoFile
+from photorank.photos import FailedPath, PhotoFile
 from photorank.stages.filling import Filling
-from photorank.stages.pipeline import Failure
+from photorank.stages.pipeline import UNSEEN, Failure
 from photorank.store import FeatureStore
 
 
@@ -21,6 +21,8 @@ class Scan:
 
     work: list[PhotoFile] = field(default_factory=list)
     """To be read: new, changed, or lacking a vector."""
+    unfit: list[FailedPath] = field(default_factory=list)
+    """Paths that are no photos to begin with, not yet recorded."""
     failures: list[Failure] = field(default_factory=list)
     """Failed in an earlier call of this version, unchanged since."""
     keys: dict[str, bytes] = field(default_factory=dict)
@@ -29,19 +31,27 @@ class Scan:
     """Files that need nothing."""
 
 
-def scan(store: FeatureStore, spaces: Sequence[Filling], files: Sequence[PhotoFile], retry_failed: bool) -> Scan:
-    """Sort files by what they need, without opening any."""
+def scan(
+    store: FeatureStore, spaces: Sequence[Filling], files: Sequence[PhotoFile], unfit: Sequence[FailedPath],
+    retry_failed: bool,
+) -> Scan:  # fmt: skip
+    """Sort what was found by what it needs, without opening any file."""
     result = Scan()
     known = _known_keys(store)
     failed = {} if retry_failed else _known_failures(store)
+    for path in unfit:
+        recorded = failed.get((os.fsencode(path.path), *UNSEEN), {}).get("")
+        if recorded is not None and recorded.error == path.error:
+            result.failures.append(recorded)
+        else:
+            result.unfit.append(path)
     unchanged: list[tuple[PhotoFile, bytes]] = []
     for file in files:
         earlier = failed.get((os.fsencode(file.path), file.size, file.mtime_ns), {})
         if "" in earlier:
             result.failures.append(earlier[""])
             continue
-        path, size, mtime_ns = os.fsencode(file.path), file.size, file.mtime_ns
-        key = known.get((path, size, mtime_ns))
+        key = known.get((os.fsencode(file.path), file.size, file.mtime_ns))
         if key is None:
             result.work.append(file)
         else:

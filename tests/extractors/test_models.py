@@ -21,14 +21,6 @@ from photorank.store import fingerprint
 MODEL = "ViT-S-32"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the caches of the machine, or the network."""
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
 def photos() -> list[np.ndarray]:
     """Three pictures of different shapes: (height, width, 3) uint8."""
     generator = np.random.default_rng(0)
@@ -241,3 +233,40 @@ def test_a_metric_whose_weights_are_not_there_says_where_they_go(monkeypatch: py
     monkeypatch.setattr("pyiqa.archs.niqe_arch.load_file_from_url", refused)
     with pytest.raises(WeightsError, match=r"weights for 'niqe' are not in its cache"):
         build(describe("quality", IqaConfig(metrics=("niqe",))), "cpu", 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize(
+    "config", [ClipConfig(model=MODEL, weights="random"), CnnConfig(weights="random")], ids=["clip", "cnn"]
+)
+def test_cuda_gives_the_vectors_of_the_processor(config: Any, precision: str) -> None:
+    feature = describe("mine", config, precision)
+    extractor = build(feature, "cuda", 4)
+    found = extractor.embed([extractor.prepare(photo) for photo in photos()])
+    expected = vectors(describe("mine", config, "float32"))
+    assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
+
+
+@pytest.mark.weights
+def test_pretrained_weights_are_loaded_as_open_clip_loads_them() -> None:
+    config = ClipConfig()
+    try:
+        feature = describe("clip", config)
+    except WeightsError as error:
+        pytest.skip(str(error))
+    model, _, preprocess = open_clip.create_model_and_transforms(config.model, pretrained=config.weights)
+    assert cosine(vectors(feature), open_clips_own(model, preprocess)) >= 0.9999
+
+
+@pytest.mark.weights
+def test_pretrained_weights_are_loaded_as_torchvision_loads_them() -> None:
+    config = CnnConfig()
+    try:
+        feature = describe("cnn", config)
+    except WeightsError as error:
+        pytest.skip(str(error))
+    model = torchvision.models.get_model(config.model, weights=config.weights)
+    model.fc = torch.nn.Identity()
+    assert cosine(vectors(feature), torchvisions_own(model)) >= 0.9999

@@ -194,6 +194,11 @@ def test_bad_files_are_listed_once_with_their_cause_and_the_others_done(
     assert sorted(os.fsdecode(row["path"]) for row in failures) == sorted(str(photo_folder / name) for name in said)
     assert all(row["error"] and row["version"] and row["fingerprint"] == "" for row in failures)
     assert store.verify() == []
+    before = sorted(path for path in (tmp_path / "S").rglob("*"))
+    again = photorank("extract", photo_folder, "--store", tmp_path / "S")
+    assert again.stdout.startswith(f"nothing to do: 6 of {6 + len(said)} photos are unchanged")
+    assert all(text in again.stdout for text in said.values())
+    assert sorted(path for path in (tmp_path / "S").rglob("*")) == before  # nothing to do writes nothing
 
 
 def test_a_known_failure_is_told_but_not_tried_until_it_changes_or_is_asked_for(
@@ -365,7 +370,14 @@ def test_ctrl_c_ends_cleanly_and_says_what_is_kept(tmp_path: Path) -> None:
     config.write_text("commit_rows: 3\nworkers: 1\n")
     store = tmp_path / "S"
     command = [sys.executable, "-m", "photorank", "extract", tmp_path / "p", "--config", config, "--store", store]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not list(store.glob("spaces/*/commits/[!.]*")):
         assert process.poll() is None
         time.sleep(0.01)
