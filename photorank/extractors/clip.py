@@ -46,20 +46,20 @@ def describe(name: str, config: ClipConfig, precision: str) -> Feature:
         "resize_mode": "shortest",
         "fill_color": 0,
     }
-    if config.weights == weights.RANDOM:
-        identity, source = weights.random_identity(config.seed), None
-    elif weights.is_file(config.weights):
-        path = Path(config.weights).expanduser().resolve()
-        identity, source = weights.file_identity(path), str(path)
-    else:
-        path, overrides = _pretrained(config.model, config.weights)
-        preprocessing.update(overrides)
-        identity, source = weights.file_identity(path), config.weights
+    identity, source = weights.identify(config.weights, config.seed, lambda tag: _pretrained(config.model, tag))
+    quick_gelu = bool(architecture.get("quick_gelu", False))
+    if source is not None and not weights.is_file(source):
+        known = _tag(config.model, source)
+        # Weights trained with QuickGELU need it; open_clip by itself warns and goes on with the other activation.
+        quick_gelu = quick_gelu or bool(known.get("quick_gelu", False))
+        changed = ("mean", "std", "interpolation", "resize_mode")
+        preprocessing.update({key: known[key] for key in changed if known.get(key)})
     spec = {
         "kind": "clip",
         "library": "open_clip",
         "model": config.model,
         "weights": identity,
+        "quick_gelu": quick_gelu,
         "output": "image embedding, L2-normalised",
         "preprocessing": preprocessing,
         "precision": precision,
@@ -124,12 +124,12 @@ def _create(feature: Feature) -> torch.nn.Module:
         return model
     assert feature.source is not None
     tag = None if weights.is_file(feature.source) else feature.source
-    path = Path(feature.source) if tag is None else _pretrained(name, tag)[0]
+    path = Path(feature.source) if tag is None else _pretrained(name, tag)
     weights.check_identity(path, spec["weights"])
     try:
-        # By tag, so that open_clip applies what belongs to it (QuickGELU for OpenAI's); it reads the same cached file.
+        # By tag, so that open_clip applies what belongs to it; it reads the same cached file.
         with quiet:
-            model = open_clip.create_model(name, pretrained=tag or str(path))
+            model = open_clip.create_model(name, pretrained=tag or str(path), force_quick_gelu=spec["quick_gelu"])
     except Exception as error:  # state dicts that do not fit raise RuntimeError, unreadable ones many others
         raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
     return model
@@ -183,20 +183,27 @@ def _cached(known: dict[str, Any]) -> Path | None:
     return None
 
 
-def _pretrained(model: str, tag: str) -> tuple[Path, dict[str, Any]]:
-    """The cached (or, if there is a network, fetched) file of a tag, and what it changes in the preprocessing."""
+def _tag(model: str, tag: str) -> dict[str, Any]:
+    """What open_clip knows of a pretrained tag."""
     import open_clip
 
-    known = open_clip.get_pretrained_cfg(model, tag)
+    known: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
     if not known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise ConfigError(f"open_clip has no weights {tag!r} for {model}; the tags are: {tags}")
+    return known
+
+
+def _pretrained(model: str, tag: str) -> Path:
+    """The cached (or, if there is a network, fetched) file of a tag."""
+    import open_clip
+
+    known = _tag(model, tag)
     try:
-        path = _cached(known) or Path(open_clip.download_pretrained(known))
+        return _cached(known) or Path(open_clip.download_pretrained(known))
     except Exception as error:  # network, cache and hub errors of four libraries
         where = known.get("hf_hub") or known.get("url")
         raise WeightsError(
             f"the weights {tag!r} of {model} are not in the cache and could not be fetched ({where}): bring them as a "
             f"local file (weights: FILE), or use `--config random` or the `iqa` statistics, which need none"
         ) from error
-    return path, {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if known.get(key)}

@@ -34,14 +34,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
     Raises ConfigError for a model or tag that torchvision does not know, WeightsError for weights not to be had. The
     layer is checked when the model is built.
     """
-    source: str | None = None
-    if config.weights == weights.RANDOM:
-        identity = weights.random_identity(config.seed)
-    elif weights.is_file(config.weights):
-        path = Path(config.weights).expanduser().resolve()
-        identity, source = weights.file_identity(path), str(path)
-    else:
-        identity, source = weights.file_identity(_pretrained(config.model, config.weights)), config.weights
+    identity, source = weights.identify(config.weights, config.seed, lambda tag: _pretrained(config.model, tag))
     spec = {
         "kind": "cnn",
         "library": "torchvision",

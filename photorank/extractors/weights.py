@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,20 @@ FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 def is_file(weights: str) -> bool:
     """Whether `weights` names a local file rather than a tag."""
-    return weights.endswith(FILE_SUFFIXES) or os.sep in weights
+    return weights.endswith(FILE_SUFFIXES) or "/" in weights or os.sep in weights
+
+
+def identify(weights: str, seed: int, fetch: Callable[[str], Path]) -> tuple[dict[str, Any], str | None]:
+    """Identity of what a config calls `weights`, and where they come from: a file, a tag, or None for random ones.
+
+    `fetch` gives the file of a tag of the library. Raises WeightsError where there is no such file.
+    """
+    if weights == RANDOM:
+        return random_identity(seed), None
+    if is_file(weights):
+        path = Path(weights).expanduser().resolve()
+        return file_identity(path), str(path)
+    return file_identity(fetch(weights)), weights
 
 
 def random_identity(seed: int) -> dict[str, Any]:

@@ -85,6 +85,30 @@ def test_a_clip_weights_file_is_loaded_and_identified(
     assert cosine(vectors(feature), open_clips_own(*clip_oracle)) >= 0.9999
 
 
+def test_weights_trained_with_quickgelu_get_it(
+    clip_oracle: tuple[torch.nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their tag, which open_clip alone only warns about, and by an architecture that says so."""
+    file = tmp_path / "openai.pt"
+    torch.save(clip_oracle[0].state_dict(), file)
+    known = {**open_clip.get_pretrained_cfg("ViT-B-32", "openai"), "url": "", "hf_hub": ""}
+    assert known["quick_gelu"]
+    monkeypatch.setattr("open_clip.get_pretrained_cfg", lambda model, tag: known)
+    monkeypatch.setattr("open_clip.factory.get_pretrained_cfg", lambda model, tag: known)
+    for name in ("open_clip.download_pretrained", "open_clip.factory.download_pretrained"):
+        monkeypatch.setattr(name, lambda *_, **__: str(file))
+    feature = describe("clip", ClipConfig(model=MODEL, weights="openai"))
+    assert feature.spec["quick_gelu"] is True
+    assert feature.spec["weights"] == weights.file_identity(file)
+    oracle = open_clip.create_model(MODEL, pretrained=str(file), force_quick_gelu=True)
+    found = vectors(feature)
+    # Random weights keep activations small, where the two functions are nearly alike: 3e-5 apart.
+    assert 1 - cosine(found, open_clips_own(oracle, clip_oracle[1])) < 1e-6
+    assert 1 - cosine(found, open_clips_own(*clip_oracle)) > 1e-5
+    plain = describe("clip", ClipConfig(model=MODEL, weights=str(file)))
+    assert fingerprint(plain.spec) != fingerprint(feature.spec)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_resnet50_vectors_are_torchvisions_own(precision: str) -> None:
     torch.manual_seed(5)
