@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from photorank.stages.extract import ExtractReport
-    from photorank.stages.pipeline import Progress
+from photorank import terminal
 
 app = typer.Typer(
     name="photorank",
@@ -78,12 +73,12 @@ def extract(
 
     resolved = load_extract_config(config, features or (), device, batch_size, workers)
     kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
-    with _stoppable(kept), _progress("extract") as progress:
+    with terminal.stoppable(kept), terminal.progress("extract") as progress:
         report = stage(photos, store, resolved, features or (), retry_failed, progress)
     if as_json:
-        _print_json({**asdict(report), "keys": {path: key.hex() for path, key in report.keys.items()}})
+        terminal.print_json({**asdict(report), "keys": {path: key.hex() for path, key in report.keys.items()}})
     else:
-        _print_extraction(report)
+        terminal.print_extraction(report)
     if report.photos and len(report.failures) >= report.photos:
         typer.echo(f"photorank: all {report.photos} photos failed; see the list above", err=True)
         raise typer.Exit(1)
@@ -110,10 +105,10 @@ def fit_head(
     from photorank.config import HeadConfig, load_config
     from photorank.stages.fit_head import fit_head as stage
 
-    with _stoppable("nothing was written"):
+    with terminal.stoppable("nothing was written"):
         report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
     if as_json:
-        _print_json(asdict(report))
+        terminal.print_json(asdict(report))
         return
     from photorank.reports import accuracy_table
 
@@ -122,7 +117,7 @@ def fit_head(
     typer.echo(f"{report.epochs} epochs in {report.seconds:.1f} s, the best was {report.best_epoch}")
     for split, figures in report.figures.items():
         if split != "train":
-            _print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
+            terminal.print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
     typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")
 
 
@@ -156,18 +151,18 @@ def rank(
     config = load_extract_config(None, (), device, batch_size, workers)
     run = load_run(model)
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
-    with _stoppable(kept), _progress("rank") as progress:
+    with terminal.stoppable(kept), terminal.progress("rank") as progress:
         ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, config, progress)
     written = write_ranking(ranking.table, out) if out is not None else []
     if as_json:
         rows = ranking.table.to_dict("records")
-        _print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})
+        terminal.print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})
         return
     from photorank.reports import ranking_tables
 
     for table in ranking_tables(ranking.table):
-        _print_table(table)
-    _print_failures(ranking.extraction)
+        terminal.print_table(table)
+    terminal.print_failures(ranking.extraction)
     for path in written:
         typer.echo(f"wrote {path}")
 
@@ -189,16 +184,16 @@ def demo(
     from photorank.stages.demo import demo as stage
 
     folder = out or default_folder()
-    with _stoppable(f"what was made is in {folder}"), _progress("extract") as progress:
+    with terminal.stoppable(f"what was made is in {folder}"), terminal.progress("extract") as progress:
         report = stage(photos or [], folder, lambda text: typer.echo(text, err=True), progress)
     if as_json:
-        _print_json(asdict(report))
+        terminal.print_json(asdict(report))
         return
     from photorank.reports import accuracy_table, kinds_table
 
     title = f"accuracy on photos that the heads never saw ({report.sources} photos, {report.frames} frames)"
-    _print_table(accuracy_table(title, report.figures, "photos"))
-    _print_table(kinds_table("the head, by degradation", report.by_kind))
+    terminal.print_table(accuracy_table(title, report.figures, "photos"))
+    terminal.print_table(kinds_table("the head, by degradation", report.by_kind))
     typer.echo(f"the original was picked in {report.top1} of {report.top1.n} series")
     typer.echo(f"\nsome of these series, the pick marked: {report.contact_sheet}")
     typer.echo(f"all that was made is in {report.folder}; remove it when you like")
@@ -218,74 +213,27 @@ def store_info(
 
     info = stage(store)
     if as_json:
-        _print_json(asdict(info))
+        terminal.print_json(asdict(info))
         return
     from photorank.reports import store_tables
 
     for part in store_tables(info):
-        _print_table(part)
+        terminal.print_table(part)
 
 
-@contextmanager
-def _stoppable(kept: str) -> Iterator[None]:
-    """Ctrl-C ends the command with status 130 and says what is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; {kept}", err=True)
-        raise typer.Exit(130) from None
+@store_app.command("verify")
+def store_verify(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The feature store's folder.")], as_json: Json = False
+) -> None:
+    """Read every committed byte of a store and list what is not as it was written; status 1 where anything is."""
+    from photorank.store import FeatureStore
 
-
-@contextmanager
-def _progress(what: str) -> Iterator[Progress]:
-    """A progress line on stderr with rate and time left; silent where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(), TextColumn("{task.fields[failed]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None, rate="", failed="", visible=False)
-
-        def update(done: int, total: int, failed: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(
-                task, completed=done, total=total, visible=True, rate=f"{speed:.1f} photos/s" if speed else "",
-                failed=f"[red]{failed} failed" if failed else "",
-            )  # fmt: skip
-
-        yield update
-
-
-def _print_extraction(report: ExtractReport) -> None:
-    if not any(report.computed.values()) and len(report.failures) + report.unchanged == report.photos:
-        typer.echo(f"nothing to do: {report.unchanged:,} of {report.photos:,} photos are unchanged")
+    problems = FeatureStore.open(store).verify()
+    if as_json:
+        terminal.print_json({"path": str(store), "problems": problems})
     else:
-        typer.echo(f"{report.photos:,} photos in {report.seconds:.1f} s, {report.unchanged:,} of them unchanged")
-    for ref, rows in report.rows.items():
-        typer.echo(f"  {ref}: {rows:,} rows, {report.computed[ref]:,} of them new")
-    _print_failures(report)
-
-
-def _print_failures(report: ExtractReport) -> None:
-    if report.failures:
-        typer.echo(f"{len(report.failures):,} of {report.photos:,} photos failed:")
-    for failure in report.failures:
-        # A name may hold bytes that are no text, or line breaks.
-        typer.echo(
-            f"  {ascii(failure.path)[1:-1] if not failure.path.isprintable() else failure.path}: {failure.error}"
-        )
-
-
-def _print_table(table: Any) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own; names are not to be cut there.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, default=str))
+        for problem in problems or ["every committed byte is as it was written"]:
+            typer.echo(problem)
+    if problems:
+        typer.echo(f"photorank: {store} is damaged in {len(problems)} places; see the list above", err=True)
+        raise typer.Exit(1)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from photorank.metrics import Estimate
+from photorank.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,11 +94,6 @@ def store_tables(info: StoreInfo) -> Iterator[Table | str]:
     for each in info.spaces:
         yield f"{each.name}@{each.fingerprint}"
         yield escape(yaml.safe_dump(each.spec, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True))
-
-
-def printable(text: str) -> str:
-    """The text as one line: what a terminal would act upon, and bytes that are no text, as escapes."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,27 @@ def test_store_info_shows_spaces_rows_bytes_and_specs(photo_folder: Path, tmp_pa
     assert told["bytes"] == size > space["bytes"] > 6 * 57 * 4
 
 
+def test_store_verify_finds_a_flipped_byte_and_a_missing_file(
+    photo_folder: Path, tmp_path: Path, photorank: Run
+) -> None:
+    store = tmp_path / "S"
+    photorank("extract", photo_folder, "--store", store)
+    clean = photorank("store", "verify", store)
+    assert (clean.returncode, clean.stdout) == (0, "every committed byte is as it was written\n")
+    (chunk,) = store.glob("spaces/*/vectors/*-*/c/0/0")
+    data = bytearray(chunk.read_bytes())
+    data[100] ^= 1
+    chunk.write_bytes(data)
+    (table,) = store.glob("files/*.parquet")
+    table.unlink()
+    damaged = photorank("store", "verify", store, "--json")
+    assert damaged.returncode == 1
+    assert "is damaged in 2 places" in damaged.stderr
+    problems = " ".join(json.loads(damaged.stdout)["problems"])
+    assert chunk.parts[-4] in problems
+    assert table.stem in problems
+
+
 def test_the_readmes_lines_of_plain_zarr_and_pyarrow_read_a_space(photo_folder: Path, tmp_path: Path) -> None:
     extract([photo_folder], tmp_path / "S", ExtractConfig())
     (space,) = package.FeatureStore.open(tmp_path / "S").spaces()

@@ -1,0 +1,86 @@
+"""What the command line prints: results on stdout, progress and endings on stderr. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from photorank.stages.extract import ExtractReport
+    from photorank.stages.pipeline import Progress
+
+
+@contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """Ctrl-C ends the command with status 130 and says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {kept}", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """A progress line on stderr with rate and time left; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(), TextColumn("{task.fields[failed]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None, rate="", failed="", visible=False)
+
+        def update(done: int, total: int, failed: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(
+                task, completed=done, total=total, visible=True, rate=f"{speed:.1f} photos/s" if speed else "",
+                failed=f"[red]{failed} failed" if failed else "",
+            )  # fmt: skip
+
+        yield update
+
+
+def print_extraction(report: ExtractReport) -> None:
+    """What `extract` did: counts, a line a space, the photos that failed."""
+    if not any(report.computed.values()) and len(report.failures) + report.unchanged >= report.photos:
+        typer.echo(f"nothing to do: {report.unchanged:,} of {report.photos:,} photos are unchanged")
+    else:
+        typer.echo(f"{report.photos:,} photos in {report.seconds:.1f} s, {report.unchanged:,} of them unchanged")
+    for ref, rows in report.rows.items():
+        typer.echo(f"  {ref}: {rows:,} rows, {report.computed[ref]:,} of them new")
+    print_failures(report)
+
+
+def print_failures(report: ExtractReport) -> None:
+    """The photos that failed, with their causes."""
+    if report.failures:
+        typer.echo(f"{len(report.failures):,} of {report.photos:,} photos failed:")
+    for failure in report.failures:
+        typer.echo(f"  {printable(failure.path)}: {failure.error}")
+
+
+def printable(text: str) -> str:
+    """The text as one line: what a terminal would act upon, and bytes that are no text, as escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def print_table(table: Any) -> None:
+    """A rich table or text, at the terminal's width; whole where stdout is a pipe."""
+    from rich.console import Console
+
+    # A pipe has no width of its own; names are not to be cut there.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object."""
+    typer.echo(json.dumps(value, default=str))
