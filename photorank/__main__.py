@@ -15,6 +15,11 @@ def main() -> None:
     except PhotorankError as error:
         print(f"photorank: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:  # not about a file: a fault of the program, to be seen whole
+            raise
+        print(f"photorank: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
 
 
 if __name__ == "__main__":

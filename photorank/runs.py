@@ -65,6 +65,8 @@ def new_run(out: Path) -> Iterator[Path]:
         if out.exists():  # an empty folder: renaming onto it works on POSIX only
             out.rmdir()
         os.rename(work, out)  # noqa: PTH104
+    except OSError as error:
+        raise RunError(f"the run {out} cannot be written: {error.strerror or error}; nothing is left of it") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

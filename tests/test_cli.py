@@ -16,7 +16,7 @@ import photorank as package
 from photorank.cli import app
 from photorank.config import ExtractConfig
 from photorank.stages.extract import extract
-from tests.conftest import Run
+from tests.conftest import Run, make_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -133,6 +133,30 @@ def test_a_known_error_is_one_sentence_and_status_1(
     assert said in done.stderr
     assert done.stderr.startswith("photorank: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["rank", "demo", "fit-head"])
+def test_an_out_that_cannot_be_written_is_one_sentence(
+    command: str, photo_folder: Path, tmp_path: Path, photorank: Run
+) -> None:
+    """`--out` below a file: no user can write there, root neither."""
+    (tmp_path / "file").write_text("in the way")
+    out, store = tmp_path / "file" / "out", tmp_path / "S"
+    for number in range(3):  # large enough for the demo
+        make_picture(number, 360, 300).save(photo_folder / f"{number}.jpg")
+    photorank("extract", photo_folder, "--store", store)
+    (tmp_path / "c.csv").write_text("series,left,right,p_left\n1,series-1/IMG_0.jpg,series-1/IMG_1.jpg,1\n")
+    fit = ("fit-head", "--store", store, "--comparisons", tmp_path / "c.csv", "--photos", photo_folder, "--out")
+    assert photorank(*fit, tmp_path / "run", "--set", "val_fraction=0").returncode == 0
+    arguments = {
+        "rank": ("rank", photo_folder, "--model", tmp_path / "run", "--store", store, "--out", out),
+        "demo": ("demo", photo_folder, "--out", out),
+        "fit-head": (*fit, out),
+    }[command]
+    done = photorank(*arguments)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(rf"^photorank: .*{re.escape(str(out))}.*(Not a directory|File exists)", done.stderr, re.MULTILINE)
 
 
 def test_a_config_with_an_unknown_key_names_the_nearest(photo_folder: Path, tmp_path: Path, photorank: Run) -> None:

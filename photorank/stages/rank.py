@@ -146,13 +146,21 @@ def _as_text(name: str) -> str:
 
 
 def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
-    """`ranking.csv` and `ranking.parquet` in the folder `out`, written whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
+    """`ranking.csv` and `ranking.parquet` in the folder `out`, each written whole or not at all.
+
+    Raises RunError where they cannot be written.
+    """
     shown = table.assign(path=[_as_text(path) for path in table["path"]])
     written = []
-    for name, write in (("ranking.csv", shown.to_csv), ("ranking.parquet", shown.to_parquet)):
-        part = out / f".{name}.part"
-        write(part, index=False)
-        part.replace(out / name)
-        written.append(out / name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, write in (("ranking.csv", shown.to_csv), ("ranking.parquet", shown.to_parquet)):
+            part = out / f".{name}.part"
+            write(part, index=False)
+            part.replace(out / name)
+            written.append(out / name)
+    except OSError as error:
+        raise RunError(
+            f"the ranking cannot be written to {out}: {error.strerror or error}; name another --out"
+        ) from error
     return written
