@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +44,7 @@ def _photorank(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    logging.basicConfig(format="photorank: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(handlers=[terminal.LogHandler()], level=logging.WARNING)
 
 
 @app.command()
@@ -185,7 +184,7 @@ def demo(
 
     folder = out or default_folder()
     with terminal.stoppable(f"what was made is in {folder}"), terminal.progress("extract") as progress:
-        report = stage(photos or [], folder, lambda text: typer.echo(text, err=True), progress)
+        report = stage(photos or [], folder, terminal.say, progress)
     if as_json:
         terminal.print_json(asdict(report))
         return

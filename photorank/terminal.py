@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,29 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from photorank.stages.extract import ExtractReport
     from photorank.stages.pipeline import Progress
+
+
+_live: Console | None = None
+"""The console of the progress line on screen, if there is one: what is said meanwhile goes above it."""
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    if _live is not None:
+        _live.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        typer.echo(text, err=True)
+
+
+class LogHandler(logging.Handler):
+    """Says what the package and its libraries log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"photorank: {record.getMessage()}")
 
 
 @contextmanager
@@ -28,6 +50,7 @@ def stoppable(kept: str) -> Iterator[None]:
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
     """A progress line on stderr with rate and time left; silent where stderr is no terminal."""
+    global _live
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -45,7 +68,11 @@ def progress(what: str) -> Iterator[Progress]:
                 failed=f"[red]{failed} failed" if failed else "",
             )  # fmt: skip
 
-        yield update
+        _live = bar.console
+        try:
+            yield update
+        finally:
+            _live = None
 
 
 def print_extraction(report: ExtractReport) -> None:

@@ -1,6 +1,8 @@
 """The command line as a person meets it: help, exit codes, the README's words."""
 
+import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -178,6 +180,22 @@ def test_extract_says_what_it_did_and_that_it_had_nothing_to_do(
     assert again.stdout.startswith("nothing to do: 6 of 6 photos are unchanged")
     told = json.loads(photorank("extract", photo_folder, "--store", tmp_path / "S", "--json").stdout)
     assert (told["photos"], told["unchanged"], list(told["rows"].values())) == (6, 6, [6])
+
+
+def test_progress_on_a_terminal_counts_photos_and_goes_to_stderr(photo_folder: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty", reason="a terminal is made where there are pseudo-terminals")
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "photorank", "extract", photo_folder, "--store", tmp_path / "S"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end was closed
+        while part := os.read(screen, 65536):
+            seen += part
+    os.close(screen)
+    assert b"6/6" in seen
+    assert b"photos/s" in seen
+    assert done.stdout.startswith("6 photos in ")
 
 
 def test_random_weights_are_said_aloud(photo_folder: Path, tmp_path: Path, photorank: Run) -> None:
