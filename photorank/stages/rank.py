@@ -69,6 +69,10 @@ def rank(
     files, unfit = find_photos(paths)
     if not files:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
+    found = [file.path for file in files]
+    series = dict(
+        zip(found, series_of(found, series_by), strict=True)
+    )  # what is wrong with a CSV is said before the work
     with ExitStack() as stack:
         if store is None:
             cache = cache_store().parent
@@ -77,7 +81,7 @@ def rank(
         opened = FeatureStore.create(store)
         extraction = compute(opened, files, unfit, run.features, config or ExtractConfig(), progress=progress)
         failed = {failure.path for failure in extraction.failures}
-        ranked = [file.path for file in files if file.path in extraction.keys and file.path not in failed]
+        ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:
             first = extraction.failures[0]
             raise PhotoError(
@@ -87,7 +91,7 @@ def rank(
         table = pd.DataFrame({"key": [key.hex() for key in keys], "score": _scores(opened, run, keys)})
         # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
         table["path"] = pd.Series(ranked, dtype=object)
-        table["series"] = series_of(ranked, series_by)
+        table["series"] = [series[path] for path in ranked]
     return Ranking(order(table), extraction)
 
 
