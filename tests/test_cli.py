@@ -231,7 +231,7 @@ def test_store_verify_finds_a_flipped_byte_and_a_missing_file(
     photorank("extract", photo_folder, "--store", store)
     clean = photorank("store", "verify", store)
     assert (clean.returncode, clean.stdout) == (0, "every committed byte is as it was written\n")
-    (chunk,) = store.glob("spaces/*/vectors/*-*/c/0/0")
+    (chunk,) = store.glob("spaces/*/vectors/*-*/c.0.0")
     data = bytearray(chunk.read_bytes())
     data[100] ^= 1
     chunk.write_bytes(data)

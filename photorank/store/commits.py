@@ -9,21 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from photorank.errors import DamagedStoreError
-from photorank.store.durable import names_in, sync_file, sync_folder
+from photorank.store.arrays import Rows, write_array
+from photorank.store.durable import names_in, sync_folder, write_synced
 from photorank.store.identity import JSONDict, canonical_json, is_segment_id
 from photorank.store.keys import KEY_BYTES, KeyArray, keys_from_arrow, keys_to_arrow
 from photorank.store.sealed import read_sealed, sealed_bytes
 
 _SCHEMA = pa.schema([pa.field("key", pa.binary(KEY_BYTES), nullable=False)])
+
+T = TypeVar("T")
+
+
+class NewArray(NamedTuple):
+    """Rows to be written: `rows_of(start, stop)` gives them, (stop - start, dim) of the dtype."""
+
+    dim: int
+    dtype: np.dtype[Any]
+    rows_of: Callable[[int, int], Rows]
 
 
 @dataclass
@@ -43,6 +55,32 @@ def list_segments(folder: Path) -> list[str]:
     return [stem for stem in stems if is_segment_id(stem)]
 
 
+def read_records(folder: Path, known: Mapping[str, Commit] | None = None) -> dict[str, Commit]:
+    """The folder's commit records by segment, as of `read_all`."""
+    return read_all(folder, lambda segment: read_commit(folder / f"{segment}.parquet", segment), known)
+
+
+def read_all(folder: Path, read: Callable[[str], T], known: Mapping[str, T] | None = None) -> dict[str, T]:
+    """What `read` makes of each of the folder's segments, ascending; those `known` are not read again. They may come
+    and go meanwhile (a compaction, then gc): what is returned was there at one time."""
+    names, known = list_segments(folder), known or {}
+    while True:
+        found, vanished = {}, False
+        for segment in names:
+            try:
+                found[segment] = known[segment] if segment in known else read(segment)
+            except DamagedStoreError:
+                if (folder / f"{segment}.parquet").exists():
+                    raise
+                vanished = True
+        # A listing may miss a segment that comes while it is made, and also the one replaced by it that goes. Two equal
+        # ones in a row cannot both have done so.
+        again = list_segments(folder)
+        if names == again and not vanished:
+            return found
+        names, known = again, found
+
+
 def commit_bytes(
     segment: str, keys: KeyArray, files: Mapping[str, str], provenance: JSONDict, replaces: Iterable[str] = ()
 ) -> bytes:
@@ -57,9 +95,8 @@ def commit_bytes(
     return sealed_bytes(pa.Table.from_arrays([keys_to_arrow(keys)], schema=_SCHEMA), metadata)
 
 
-def read_commit(folder: Path, segment: str) -> Commit:
-    """Read `<segment>.parquet` in the folder; DamagedStoreError when it is not what was written under that name."""
-    path = folder / f"{segment}.parquet"
+def read_commit(path: Path, segment: str) -> Commit:
+    """Read the segment's record; DamagedStoreError when it is not what was written for that segment."""
     table, metadata = read_sealed(path)
     try:
         commit = Commit(
@@ -77,24 +114,33 @@ def read_commit(folder: Path, segment: str) -> Commit:
     return commit
 
 
-def sync_and_digest(vectors: Path, segment: str) -> dict[str, str]:
-    """Put a newly written segment on the disk: files, folders, and its entry in `vectors`. Returns the sha256 of each
-    of its files, and of the group's zarr.json, by path below `vectors`."""
-    folders, files = [], []
-    for parent, _, names in os.walk(vectors / segment, topdown=False):
-        folders.append(Path(parent))
-        files += [Path(parent, name) for name in names]
+def commit_segment(
+    space: Path, segment: str, keys: KeyArray, array: NewArray, provenance: JSONDict, replaces: Iterable[str] = ()
+) -> None:
+    """Write a segment and commit it: on return it is on the disk, after any error or crash before it is not there.
 
-    def sync(path: Path) -> tuple[str, str]:
-        sync_file(path)
-        return path.relative_to(vectors).as_posix(), file_digest(path)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        digests = dict(pool.map(sync, sorted(files)))
-    for folder in folders:
-        sync_folder(folder)
-    sync_folder(vectors)
-    return {"zarr.json": file_digest(vectors / "zarr.json"), **digests}
+    OSError and what `array.rows_of` raises come through. No rows make a record without an array.
+    """
+    commits, vectors = space / "commits", space / "vectors"
+    # An empty record under a hidden name says that the segment is being written: a segment with neither this
+    # nor a record has lost its record, and `verify` says so.
+    intent, final = commits / f".{segment}.tmp", commits / f"{segment}.parquet"
+    write_synced(intent, b"")
+    sync_folder(commits)
+    try:
+        files = {"zarr.json": file_digest(vectors / "zarr.json")}
+        if len(keys):
+            written = write_array(vectors / segment, (len(keys), array.dim), array.dtype, array.rows_of)
+            files |= {f"{segment}/{name}": digest for name, digest in written.items()}
+            sync_folder(vectors)
+        write_synced(intent, commit_bytes(segment, keys, files, provenance, replaces))
+        intent.replace(final)  # this is the commit
+    except Exception:
+        shutil.rmtree(vectors / segment, ignore_errors=True)
+        if not (vectors / segment).exists():
+            intent.unlink(missing_ok=True)
+        raise
+    sync_folder(commits)
 
 
 def file_digest(path: Path) -> str:

@@ -7,19 +7,10 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
 
 from photorank.errors import StoreError
-
-
-def sync_file(path: Path) -> None:
-    """Return when the file's bytes are on the disk."""
-    # Windows syncs only what is open for writing.
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
@@ -60,6 +51,14 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_all(file: RawIOBase, data: bytes | memoryview) -> None:
+    """Write all the bytes to an unbuffered file; the disk may take fewer at a time."""
+    view = memoryview(data)
+    while view:
+        count = file.write(view)
+        view = view[count:]
 
 
 def write_atomically(path: Path, data: bytes) -> None:

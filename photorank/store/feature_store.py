@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from photorank.errors import DamagedStoreError, StoreError
 from photorank.store import tables
+from photorank.store.compaction import compact_space, compact_table, forget_in_space, forget_in_table
 from photorank.store.durable import make_folder, names_in, write_atomically, writing
 from photorank.store.group import Group, check_kind, create_group
 from photorank.store.identity import check_space_name, fingerprint, plain_json, split_space_folder
+from photorank.store.keys import Keys, as_keys
+from photorank.store.removal import (
+    Removed,
+    alone,
+    collect_leftovers,
+    collect_space,
+    collect_table,
+    remove_segments,
+    remove_space,
+    remove_table_files,
+)
 from photorank.store.space import Space
 from photorank.store.tables import FailureRow, FileRow, PhotoRow
 from photorank.store.verify import verify_space, verify_table
@@ -60,7 +73,14 @@ class FeatureStore:
 
     def spaces(self) -> list[Space]:
         """All feature spaces, by name, then fingerprint."""
-        return [Space(self._spaces / folder) for folder in self._space_folders()]
+        found = []
+        for folder in self._space_folders():
+            try:
+                found.append(Space(self._spaces / folder))
+            except DamagedStoreError:
+                if (self._spaces / folder).exists():  # else it was removed just now
+                    raise
+        return found
 
     def space(self, ref: str) -> Space:
         """The space called `name`, `name@fingerprint` or `name@` with the fingerprint's first digits. StoreError that
@@ -147,6 +167,47 @@ class FeatureStore:
             else:
                 problems += verify_space(self._spaces / folder)
         return problems
+
+    def compact(self, ref: str | None = None) -> dict[str, int]:
+        """Merge neighbouring small segments, of one space or of all, and the files of each table. Returns how many were
+        merged, by `name@fingerprint` and by table. What was replaced stays until `gc`."""
+        with alone(self.path):
+            spaces = self.spaces() if ref is None else [self.space(ref)]
+            merged = {space.path.name: compact_space(space) for space in spaces}
+            kinds = tables.TABLES if ref is None else ()
+            return merged | {kind.folder: compact_table(self.path, kind) for kind in kinds}
+
+    def gc(self, older_than: float = 24 * 3600) -> Removed:
+        """Delete what was replaced, and what killed writers left behind, more than so many seconds ago. A reader that
+        still has what is deleted sees what replaced it; a writer that takes longer for one batch has to begin again."""
+        with alone(self.path), writing("A deletion", self.path):
+            removed = collect_leftovers(self.path, older_than)
+            for space in self._space_folders():
+                removed += collect_space(self._spaces / space, older_than)
+            for kind in tables.TABLES:
+                removed += collect_table(self.path, kind, older_than)
+            return removed
+
+    def forget(self, keys: Keys, paths: Iterable[bytes] = ()) -> dict[str, int]:
+        """Delete photos: their vectors in all spaces, and all rows of the tables with these keys or `paths`
+        (`os.fsencode` of them). On return they are on the disk no more, but for what a writer that was killed left
+        behind without keys, which goes with `gc`. Returns how many vectors went, by `name@fingerprint`.
+
+        Every segment with one of them is written anew. After a crash the same call goes on."""
+        different = np.unique(as_keys(keys), axis=0)
+        paths, dropped = list(paths), {}
+        with alone(self.path), writing("A deletion", self.path):
+            for space in self.spaces():
+                dropped[space.path.name], holding = forget_in_space(space, different)
+                remove_segments(space.path, holding)
+            for kind in (tables.PHOTOS, tables.FAILURES, tables.FILES):  # the last one tells which photo was where
+                remove_table_files(self.path / kind.folder, forget_in_table(self.path, kind, different, paths))
+        return dropped
+
+    def remove_space(self, ref: str) -> int:
+        """Delete a space and all its vectors; how many bytes that were. StoreError as of `space`."""
+        with alone(self.path):
+            return remove_space(self.space(ref).path)
 
     @property
     def _spaces(self) -> Path:

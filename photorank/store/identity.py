@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from photorank.errors import StoreError
@@ -88,3 +88,11 @@ def new_segment_id(existing: Iterable[str] = ()) -> str:
                 "No segment can follow one whose id starts with ffffffffffffffff; is that file the store's?"
             )
         return f"{_last_time:016x}-{secrets.token_hex(4)}"
+
+
+def segment_id_after(segment: str, taken: Callable[[str], bool]) -> str:
+    """The first id after the segment's that is not `taken`: what is written under it counts where the segment did."""
+    number = int(segment.replace("-", ""), 16) + 1
+    while taken(following := f"{number:024x}"[:16] + "-" + f"{number:024x}"[16:]):
+        number += 1
+    return following

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,30 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import DamagedStoreError, MissingKeyError, StoreError
-from photorank.store.arrays import ArrayFiles, ChunkPart, Rows, is_finite, read_parts, write_array
-from photorank.store.commits import Commit, commit_bytes, list_segments, read_commit, sync_and_digest
-from photorank.store.durable import make_folder, sync_folder, write_synced, writing
+from photorank.store.arrays import Rows, is_finite
+from photorank.store.commits import Commit, NewArray, commit_segment, list_segments, read_records
+from photorank.store.durable import make_folder, writing
 from photorank.store.group import read_group
 from photorank.store.identity import JSONDict, canonical_json, new_segment_id
-from photorank.store.keys import KEY_BYTES, KeyArray, KeyIndex, Keys, as_keys
+from photorank.store.keys import KeyArray, KeyIndex, Keys, as_keys
 from photorank.store.verify import verify_space
+from photorank.store.view import Segments, View, visible
 
 _NAMED = 3  # how many missing keys an error names
-
-
-class _View:
-    """The visible segments, in id order, as one long list of keys."""
-
-    def __init__(self, commits: list[Commit]) -> None:
-        self.commits = commits
-        self.starts = np.cumsum([0, *(len(commit.keys) for commit in commits)])
-        if len(commits) == 1:
-            self.keys = commits[0].keys
-        else:
-            self.keys = np.concatenate([np.empty((0, KEY_BYTES), np.uint8), *(commit.keys for commit in commits)])
-            for commit, start, stop in zip(commits, self.starts, self.starts[1:], strict=False):
-                commit.keys = self.keys[start:stop]  # so that a million keys are not held twice
-        self.index = KeyIndex(self.keys)
 
 
 class Space:
@@ -56,9 +40,9 @@ class Space:
         self.provenance: JSONDict = group.provenance
         self.dim: int = group.dim
         self.dtype: np.dtype[Any] = np.dtype(group.dtype)
-        self._commits: dict[str, Commit] = {}
-        self._arrays: dict[str, ArrayFiles] = {}
-        self._view: _View | None = None
+        self._records: dict[str, Commit] = {}
+        self._segments = Segments(path / "vectors", self.dim, self.dtype)
+        self._view: View | None = None
 
     def __repr__(self) -> str:
         return f"<Space {self.name}@{self.fingerprint}: {self.dim} {self.dtype.name}, {self.role}>"
@@ -73,13 +57,13 @@ class Space:
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
     def refresh(self) -> None:
-        """See what was committed since. Records are immutable, so only new ones are read."""
-        names = list_segments(self.path / "commits")
-        self._commits = {
-            segment: self._commits.get(segment) or read_commit(self.path / "commits", segment) for segment in names
-        }
-        replaced = {segment for commit in self._commits.values() for segment in commit.replaces}
-        self._view = _View([commit for segment, commit in self._commits.items() if segment not in replaced])
+        """See what was committed since. Records are immutable, so only new ones are read. StoreError when the space was
+        removed."""
+        self._records = read_records(self.path / "commits", self._records)
+        if not self._records:
+            self._must_be_there()
+        self._view = View(visible(self._records), self._segments)
+        self._segments.keep_only(self._view.segments)
 
     def keys(self) -> KeyArray:
         """The keys in store order (segments by id, rows in order, of equal keys the first): (N, 32) uint8."""
@@ -102,28 +86,14 @@ class Space:
         rows = self._checked(keys, rows)
         if not len(keys):
             return ""
-        commits, vectors = self.path / "commits", self.path / "vectors"
         record = {**(provenance or {}), "at": datetime.now(UTC).isoformat(timespec="seconds")}
         canonical_json(record)  # refused now rather than after the rows were written
         with writing(f"A batch of {len(keys)} vectors", self.path):
-            make_folder(commits)
-            segment = new_segment_id(list_segments(commits))
-            # An empty record under a hidden name says that the segment is being written: a segment with neither this
-            # nor a record has lost its record, and `verify` says so.
-            intent, final = commits / f".{segment}.tmp", commits / f"{segment}.parquet"
-            write_synced(intent, b"")
-            sync_folder(commits)
-            try:
-                write_array(vectors / segment, rows)
-                files = sync_and_digest(vectors, segment)
-                write_synced(intent, commit_bytes(segment, keys, files, record))
-                intent.replace(final)  # this is the commit
-            except OSError:
-                shutil.rmtree(vectors / segment, ignore_errors=True)
-                if not (vectors / segment).exists():
-                    intent.unlink(missing_ok=True)
-                raise
-            sync_folder(commits)
+            self._must_be_there()
+            make_folder(self.path / "commits")
+            segment = new_segment_id(list_segments(self.path / "commits"))
+            array = NewArray(self.dim, self.dtype, lambda start, stop: rows[start:stop])
+            commit_segment(self.path, segment, keys, array, record)
         self._view = None
         return segment
 
@@ -134,28 +104,50 @@ class Space:
         the first keys that the space lacks. DamagedStoreError names the segment of a missing, short or long file and,
         with `verify`, of a chunk whose checksum does not match.
         """
-        view = self._current()
-        if keys is None:
-            positions = view.index.first_positions()
-            asked = view.keys[positions]
-        else:
-            asked = as_keys(keys)
-            positions = view.index.find(asked)
-            if (positions < 0).any():
-                raise MissingKeyError(self._lacks(asked[positions < 0]))
-        out = np.empty((len(asked), self.dim), self.dtype)
-        read_parts(self._parts(view, positions), out, verify=verify)
-        return asked, out
+        while True:
+            view = self._current()
+            try:
+                return self._load(view, keys, verify)
+            except DamagedStoreError:
+                self.refresh()
+                if self._current().segments == view.segments:
+                    raise
+                # Segments that a compaction replaced may be gone by now; what replaced them is seen now.
+
+    def iter_batches(
+        self, batch: int, keys: Keys | None = None, *, verify: bool = False
+    ) -> Iterator[tuple[KeyArray, Rows]]:
+        """The same as `load`, `batch` rows at a time (the last may be fewer), for more than fits in memory."""
+        if batch < 1:
+            raise StoreError(f"A batch is at least one row, not {batch}.")
+        asked = self.keys() if keys is None else as_keys(keys)
+        for start in range(0, len(asked), batch):
+            yield self.load(asked[start : start + batch], verify=verify)
 
     def verify(self) -> list[str]:
         """What is wrong with the space's files, in words; every committed byte is read. Empty when all is well."""
         return verify_space(self.path)
 
-    def _current(self) -> _View:
+    def _current(self) -> View:
         if self._view is None:
             self.refresh()
         assert self._view is not None
         return self._view
+
+    def _load(self, view: View, keys: Keys | None, verify: bool) -> tuple[KeyArray, Rows]:
+        if keys is None:
+            positions = view.index.first_positions()
+            asked = view.keys if len(positions) == len(view.keys) else view.keys[positions]
+        else:
+            asked = as_keys(keys)
+            positions = view.index.find(asked)
+            if (positions < 0).any():
+                raise MissingKeyError(self._lacks(asked[positions < 0]))
+        return asked, view.read(positions, verify=verify)
+
+    def _must_be_there(self) -> None:
+        if not (self.path / "vectors" / "zarr.json").exists():
+            raise StoreError(f"The space {self.name}@{self.fingerprint} was removed from its store.")
 
     def _lacks(self, absent: KeyArray) -> str:
         named = ", ".join(key.tobytes().hex() for key in absent[:_NAMED])
@@ -178,44 +170,3 @@ class Space:
             if not is_finite(rows):
                 raise StoreError(f"A batch for {self.name} has values too large for {self.dtype.name}.")
         return rows
-
-    def _parts(self, view: _View, positions: NDArray[np.int64]) -> list[ChunkPart]:
-        """Which rows of which chunk file go where, to get the vectors at these positions."""
-        parts: list[ChunkPart] = []
-        in_order = bool((positions[1:] > positions[:-1]).all())
-        order = None if in_order else np.argsort(positions, kind="stable")
-        ascending = positions if order is None else positions[order]
-        bounds = np.searchsorted(ascending, view.starts)
-        for commit, first, start, stop in zip(view.commits, view.starts, bounds, bounds[1:], strict=False):
-            if start == stop:
-                continue
-            array = self._array(commit)
-            edges = np.searchsorted(ascending[start:stop], first + np.arange(array.chunks + 1) * array.chunk_rows)
-            for chunk in np.flatnonzero(np.diff(edges)).tolist():
-                a, b = start + edges[chunk], start + edges[chunk + 1]
-                local = ascending[a:b] - (first + chunk * array.chunk_rows)
-                whole = in_order and b - a == array.chunk_length(chunk)
-                parts.append(
-                    ChunkPart(
-                        array,
-                        chunk,
-                        slice(0, b - a) if whole else local,
-                        slice(a, b) if order is None else order[a:b],
-                    )
-                )
-        return parts
-
-    def _array(self, commit: Commit) -> ArrayFiles:
-        """The segment's array, its zarr.json checked against the commit record (once)."""
-        if commit.segment not in self._arrays:
-            folder = self.path / "vectors" / commit.segment
-            try:
-                meta = (folder / "zarr.json").read_bytes()
-            except FileNotFoundError:
-                raise DamagedStoreError(
-                    f"Segment {commit.segment} is damaged: {folder}/zarr.json is missing."
-                ) from None
-            if hashlib.sha256(meta).hexdigest() != commit.files.get(f"{commit.segment}/zarr.json"):
-                raise DamagedStoreError(f"Segment {commit.segment} is damaged: {folder}/zarr.json was changed.")
-            self._arrays[commit.segment] = ArrayFiles.parse(folder, meta, (len(commit.keys), self.dim), self.dtype)
-        return self._arrays[commit.segment]

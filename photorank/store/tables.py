@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from photorank.errors import DamagedStoreError, StoreError
-from photorank.store.commits import list_segments
+from photorank.store.commits import list_segments, read_all
 from photorank.store.durable import make_folder, sync_folder, write_synced, writing
-from photorank.store.identity import new_segment_id
+from photorank.store.identity import canonical_json, new_segment_id
 from photorank.store.keys import KEY_BYTES
 from photorank.store.sealed import read_sealed, sealed_bytes
 from photorank.store.verify import marker_of
+
+_REPLACES = "photorank.replaces"
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,14 @@ FAILURES = TableKind(
 TABLES = (PHOTOS, FILES, FAILURES)
 
 
+@dataclass(frozen=True)
+class TableFile:
+    """One file of a table, and the files that it replaces."""
+
+    rows: pa.Table
+    replaces: list[str]
+
+
 def add_rows(store: Path, kind: TableKind, rows: Sequence[TableRow]) -> None:
     """Commit rows to a table: on return they are on the disk, after an error or a crash before none of them is there.
     StoreError when a value does not fit its column (nothing is written) or the disk is full or read-only."""
@@ -138,33 +149,54 @@ def add_rows(store: Path, kind: TableKind, rows: Sequence[TableRow]) -> None:
     table = _to_table(kind, rows)
     with writing(f"A batch of {len(rows)} rows", folder):
         make_folder(folder)
-        segment = new_segment_id(list_segments(folder))
-        temporary, marker = folder / f".{segment}.tmp", marker_of(folder, segment)
-        try:
-            write_synced(temporary, sealed_bytes(table, {}))
-            write_synced(marker, b"")
-            sync_folder(folder)  # the marker is there before the file is, so a file that is not there any more was lost
-            temporary.replace(folder / f"{segment}.parquet")
-        except OSError:
-            marker.unlink(missing_ok=True)
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(folder)
+        write_file(folder, new_segment_id(list_segments(folder)), table)
+
+
+def write_file(folder: Path, segment: str, table: pa.Table, replaces: Iterable[str] = ()) -> None:
+    """Commit one file of a table; OSError when that fails, and then nothing is left of it."""
+    temporary, marker = folder / f".{segment}.tmp", marker_of(folder, segment)
+    try:
+        write_synced(temporary, sealed_bytes(table, {_REPLACES: canonical_json(list(replaces)).decode()}))
+        write_synced(marker, b"")
+        sync_folder(folder)  # the marker is there before the file is, so a file that is not there any more was lost
+        temporary.replace(folder / f"{segment}.parquet")
+    except OSError:
+        marker.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
 
 
 def read_rows(store: Path, kind: TableKind) -> pa.Table:
     """The visible rows of a table, in the order in which they were written."""
+    return visible_rows(read_files(store, kind), kind)
+
+
+def read_files(store: Path, kind: TableKind) -> dict[str, TableFile]:
+    """All files of a table, replaced ones too, in id order. They may come and go meanwhile: what is returned was there
+    at one time."""
     folder = store / kind.folder
-    batches = [_read(folder / f"{segment}.parquet", kind) for segment in list_segments(folder)]
-    if not batches:
-        return pa.Table.from_batches([], kind.schema)
-    return _visible(pa.concat_tables(batches), kind)
+    return read_all(folder, lambda segment: read_file(folder / f"{segment}.parquet", kind))
 
 
-def _read(path: Path, kind: TableKind) -> pa.Table:
-    table, _ = read_sealed(path)
+def visible_files(files: dict[str, TableFile]) -> list[str]:
+    """Those of a table's files that no other one replaces."""
+    replaced = {segment for file in files.values() for segment in file.replaces}
+    return [segment for segment in files if segment not in replaced]
+
+
+def visible_rows(files: dict[str, TableFile], kind: TableKind) -> pa.Table:
+    """The visible rows of a table's files, in the order in which they were written."""
+    batches = [files[segment].rows for segment in visible_files(files)]
+    return _visible(pa.concat_tables([pa.Table.from_batches([], kind.schema), *batches]), kind)
+
+
+def read_file(path: Path, kind: TableKind) -> TableFile:
+    """Read one file of a table; DamagedStoreError when it is none, or not as it was written."""
+    table, metadata = read_sealed(path)
     try:
-        return table.select(kind.schema.names).cast(kind.schema)
+        rows = table.select(kind.schema.names).cast(kind.schema)
+        return TableFile(rows, json.loads(metadata[_REPLACES]))
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise DamagedStoreError(f"{path} is no file of the table of {kind.folder}: {error}") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,12 @@ from photorank.store.sealed import check_sealed
 
 
 def verify_space(path: Path) -> list[str]:
-    """What is wrong with the space in the folder, in words. Empty when all is well."""
+    """What is wrong with the space in the folder, in words. Empty when all is well, or when the space was removed."""
+    problems = _verify_space(path)
+    return problems if path.exists() else []
+
+
+def _verify_space(path: Path) -> list[str]:
     problems = []
     try:
         read_group(path)
@@ -27,18 +31,23 @@ def verify_space(path: Path) -> list[str]:
     commits = []
     for segment in list_segments(path / "commits"):
         try:
-            commits.append(read_commit(path / "commits", segment))
+            commits.append(read_commit(path / "commits" / f"{segment}.parquet", segment))
         except StoreError as error:
-            problems.append(str(error))
+            if (path / "commits" / f"{segment}.parquet").exists():  # else it is being deleted
+                problems.append(str(error))
     problems += _foreign(path / "commits")
     for segment in segments:
-        # A writer's intent becomes the record by one rename, so whoever misses the first sees the second.
-        names = (f".{segment}.tmp", f"{segment}.parquet")
-        if not any((path / "commits" / name).exists() for name in names):
+        # An intent becomes the record, and that the mark of what is being deleted, by one rename each: whoever misses
+        # the first sees the next.
+        names = (f".{segment}.tmp", f"{segment}.parquet", f".{segment}.replaced", f".{segment}.gone")
+        if not any((path / "commits" / name).exists() for name in names) and (path / "vectors" / segment).exists():
             problems.append(f"{path / 'commits' / names[1]} is missing: the vectors of its segment are not seen.")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for found in pool.map(lambda commit: list(_verify_segment(path / "vectors", commit)), commits):
-            problems += found
+        for commit, found in zip(
+            commits, pool.map(lambda each: _verify_segment(path / "vectors", each), commits), strict=True
+        ):
+            if found and (path / "commits" / f"{commit.segment}.parquet").exists():
+                problems += found
     return problems
 
 
@@ -49,6 +58,8 @@ def verify_table(folder: Path) -> list[str]:
         path = folder / f"{segment}.parquet"
         try:
             check_sealed(path, path.read_bytes())
+        except FileNotFoundError:
+            pass  # it is being deleted, or `_lost` finds that it was lost
         except DamagedStoreError as error:
             problems.append(str(error))
     return problems + _lost(folder) + _foreign(folder)
@@ -66,7 +77,7 @@ def _lost(folder: Path) -> list[str]:
         segment = name.removeprefix(".").removesuffix(".mark")
         if is_segment_id(segment) and name == marker_of(folder, segment).name:
             names = (f".{segment}.tmp", f"{segment}.parquet")  # being written or there, in this order as above
-            if not any((folder / each).exists() for each in names):
+            if not any((folder / each).exists() for each in names) and (folder / name).exists():  # its mark goes first
                 lost.append(f"{folder / names[1]} is missing.")
     return lost
 
@@ -85,16 +96,18 @@ def _segment_folders(vectors: Path) -> list[str]:
     return [name for name in names_in(vectors) if is_segment_id(name)]
 
 
-def _verify_segment(vectors: Path, commit: Commit) -> Iterator[str]:
+def _verify_segment(vectors: Path, commit: Commit) -> list[str]:
+    problems = []
     for name, digest in commit.files.items():
         path = vectors / name
         try:
             if file_digest(path) != digest:
-                yield f"{path} is damaged: its bytes are not those that were committed."
+                problems.append(f"{path} is damaged: its bytes are not those that were committed.")
         except FileNotFoundError:
-            yield f"{path} is missing."
+            problems.append(f"{path} is missing.")
     for parent, _, names in os.walk(vectors / commit.segment):
         for name in names:
             path = Path(parent, name)
             if path.relative_to(vectors).as_posix() not in commit.files and name[0] != ".":
-                yield f"{path} is no file of its segment."
+                problems.append(f"{path} is no file of its segment.")
+    return problems

@@ -97,7 +97,7 @@ def test_an_error_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         # The intent and its folder go through, then the segment's files do not.
         monkeypatch.setattr(os, "fsync", lambda fd: refuse() if next(calls) >= 2 else real(fd))
     else:
-        monkeypatch.setattr("photorank.store.space.write_array", refuse)
+        monkeypatch.setattr("photorank.store.commits.write_array", refuse)
     with pytest.raises(StoreError, match=r"6 vectors could not .* the disk is full; .* committed before is kept"):
         store.space("clip").append(some_keys(9)[3:], some_rows(6))
     monkeypatch.undo()

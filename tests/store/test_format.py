@@ -45,12 +45,12 @@ def test_chunks_are_plain_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rows = np.zeros((9, 3), np.float32)  # zeros are written too
     rows[8] = 1
     segment = space.append(some_keys(9), rows)
-    chunks = sorted((space.path / "vectors" / segment / "c").glob("*/0"))
+    chunks = sorted((space.path / "vectors" / segment).glob("c.*"))
     assert [chunk.stat().st_size for chunk in chunks] == [3 * 12 + 4] * 3
     assert b"".join(chunk.read_bytes()[:-4] for chunk in chunks) == rows.tobytes()
     metadata = pq.read_metadata(space.path / "commits" / f"{segment}.parquet").metadata
     files = json.loads(metadata[b"photorank.files"])
-    assert set(files) == {"zarr.json", f"{segment}/zarr.json", *(f"{segment}/c/{i}/0" for i in range(3))}
+    assert set(files) == {"zarr.json", f"{segment}/zarr.json", *(f"{segment}/c.{i}.0" for i in range(3))}
     assert metadata[b"photorank.rows"] == b"9"
     assert metadata[b"photorank.replaces"] == b"[]"
 

@@ -28,7 +28,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
     def start(self, chunk_bytes: int) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr("photorank.store.arrays.CHUNK_BYTES", chunk_bytes)
-        self.patch.setattr("photorank.store.arrays._THREADS_PAY", chunk_bytes)
+        self.patch.setattr("photorank.store.reading._THREADS_PAY", chunk_bytes)
         self.folder = tempfile.TemporaryDirectory()
         self.space = make_space(FeatureStore.create(self.folder.name))
         self.other = FeatureStore.open(self.folder.name).space("clip")
@@ -106,7 +106,7 @@ def test_replaced_segments_are_invisible(space: Space) -> None:
     record = space.path / "commits" / f"{merged}.parquet"
     space = FeatureStore.open(space.path.parent.parent).space("clip")
     space.refresh()
-    files = space._commits[merged].files
+    files = space._records[merged].files
     record.write_bytes(commit_bytes(merged, keys[[0, 3]], files, {}, replaces=[first, second]))
     space = FeatureStore.open(space.path.parent.parent).space("clip")
     assert (space.keys() == keys[[0, 3]]).all()
@@ -183,7 +183,7 @@ def test_a_space_shows_new_commits_after_refresh(space: Space) -> None:
 def test_a_damaged_chunk_never_reads_as_zeros(space: Space, damage: str, whole: bool) -> None:
     keys = some_keys(4)
     segment = space.append(keys, some_rows(4))
-    chunk = space.path / "vectors" / segment / "c" / "0" / "0"
+    chunk = space.path / "vectors" / segment / "c.0.0"
     data = chunk.read_bytes()
     if damage == "missing":
         chunk.unlink()
@@ -195,7 +195,7 @@ def test_a_damaged_chunk_never_reads_as_zeros(space: Space, damage: str, whole: 
 
 def test_flipped_rows_are_found_on_load_when_asked(space: Space) -> None:
     segment = space.append(some_keys(4), some_rows(4))
-    chunk = space.path / "vectors" / segment / "c" / "0" / "0"
+    chunk = space.path / "vectors" / segment / "c.0.0"
     data = bytearray(chunk.read_bytes())
     data[5] ^= 4
     chunk.write_bytes(data)
