@@ -3,8 +3,9 @@
     python -m tests.store.crash_driver BASE WORK OPERATION
 
 For k = 1, 2, … the folder BASE is copied to WORK/k, and a fork runs OPERATION on the copy and kills itself (SIGKILL) at
-its k-th event: before a folder is made, a file opened for writing, renamed or removed; before, in the middle of and
-after a write; before and after an fsync. The k-th copy is what such a crash leaves; the last one's run was not killed.
+its k-th event: before a folder is made, a file opened for writing, renamed, touched or removed; before, in the middle
+of and after a write; before and after an fsync. The k-th copy is what such a crash leaves; the last one's run was not
+killed.
 WORK/log.json lists that run's events: [kind, path, …]; an fsync of a file with the content (hex) at that time.
 """
 
@@ -21,9 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock  # noqa: F401  (imported here, so that no fork has to)
 import pyarrow as pa
+import pyarrow.compute
 import zarr.codecs
-import zarr.storage  # noqa: F401  (imported here, so that no fork has to)
+import zarr.storage  # noqa: F401
 
 from photorank.store import FeatureStore, PhotoRow, arrays
 from tests.store.helpers import SPEC, some_keys, some_rows
@@ -42,10 +45,25 @@ def create_space(store: FeatureStore) -> None:
     store.create_space("new", SPEC, dim=2, dtype="float16", role="statistic")
 
 
+def compact(store: FeatureStore) -> None:
+    store.compact()
+
+
+def gc(store: FeatureStore) -> None:
+    store.gc(older_than=0)
+
+
+def forget(store: FeatureStore) -> None:
+    store.forget(some_keys(9)[1:3])
+
+
+def remove_space(store: FeatureStore) -> None:
+    if store.spaces():
+        store.remove_space("clip")
+
+
 OPERATIONS: dict[str, Callable[[FeatureStore], None]] = {
-    "append": append,
-    "add_photos": add_photos,
-    "create_space": create_space,
+    each.__name__: each for each in (append, add_photos, create_space, compact, gc, forget, remove_space)
 }
 
 
@@ -69,8 +87,10 @@ class Events:
         if event == "open" and isinstance(args[0], (str, os.PathLike)):
             if args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
                 self.happen("open", args[0])
-        elif event in ("os.mkdir", "os.remove", "os.rmdir"):
+        elif event in ("os.mkdir", "os.utime"):
             self.happen(event, args[0])
+        elif event in ("os.remove", "os.rmdir"):
+            self.happen(event, Path("." if args[1] == -1 else f"/proc/self/fd/{args[1]}").resolve() / args[0])
         elif event in ("os.rename", "os.link"):
             self.happen(event, args[0], args[1])
 
