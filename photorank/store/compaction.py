@@ -21,7 +21,7 @@ from photorank.store.commits import Commit, NewArray, commit_segment, read_commi
 from photorank.store.durable import names_in, writing
 from photorank.store.identity import JSONDict, canonical_json, segment_id_after
 from photorank.store.keys import KEY_BYTES, KeyArray, KeyIndex
-from photorank.store.removal import put_aside, put_aside_now, unmark
+from photorank.store.removal import put_aside, put_aside_now, remove_segments, remove_table_files, unmark
 from photorank.store.space import Space
 from photorank.store.tables import TableKind
 from photorank.store.view import Segments, View, visible
@@ -46,18 +46,19 @@ def compact_space(space: Space) -> int:
     return merged
 
 
-def forget_in_space(space: Space, keys: KeyArray) -> tuple[int, list[str]]:
-    """Commit the space without these keys. How many vectors are gone, and the segments with any, which are all replaced
-    now and are to be removed."""
+def forget_in_space(space: Space, keys: KeyArray) -> int:
+    """Delete the vectors of these keys, one segment after the other; how many there were."""
     commits, index = space.path / "commits", KeyIndex(keys)
     records = read_records(commits)
-    aside = {segment: read_commit(path, segment) for segment, path in put_aside(commits).items()}
-    holding = [segment for segment, commit in (aside | records).items() if (index.find(commit.keys) >= 0).any()]
     view = View(visible(records), Segments(space.path / "vectors", space.dim, space.dtype))
+    aside = {segment: read_commit(path, segment) for segment, path in put_aside(commits).items()}
+    hidden = {segment: commit for segment, commit in (aside | records).items() if segment not in view.segments}
+    remove_segments(space.path, [each for each, commit in hidden.items() if (index.find(commit.keys) >= 0).any()])
     for commit in view.commits:
-        if commit.segment in holding:
+        if (index.find(commit.keys) >= 0).any():
             _rewrite(space, view, [commit], keys, {"operation": "forget"})
-    return int((view.index.find(keys) >= 0).sum()), holding
+            remove_segments(space.path, [commit.segment])
+    return int((view.index.find(keys) >= 0).sum())
 
 
 def compact_table(store: Path, kind: TableKind) -> int:
@@ -70,9 +71,8 @@ def compact_table(store: Path, kind: TableKind) -> int:
     return len(shown)
 
 
-def forget_in_table(store: Path, kind: TableKind, keys: KeyArray, paths: Iterable[bytes]) -> list[str]:
-    """Commit the table without the rows of these keys and paths. The files with any, which are all replaced now and are
-    to be removed."""
+def forget_in_table(store: Path, kind: TableKind, keys: KeyArray, paths: Iterable[bytes]) -> None:
+    """Delete the table's rows of these keys and paths."""
     folder, files = store / kind.folder, tables.read_files(store, kind)
     named = pa.array(list(paths), pa.binary())
     aside = {segment: tables.read_file(path, kind) for segment, path in put_aside(folder).items()}
@@ -82,7 +82,7 @@ def forget_in_table(store: Path, kind: TableKind, keys: KeyArray, paths: Iterabl
         rows = tables.visible_rows(files, kind)
         kept = rows.filter(pa.array(~_rows_of(rows, keys, named)))
         _replace_files(store, kind, shown, kept, list(files))
-    return holding
+    remove_table_files(folder, holding)
 
 
 def _small_neighbours(commits: list[Commit], row_bytes: int) -> list[list[Commit]]:

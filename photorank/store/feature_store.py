@@ -24,9 +24,7 @@ from photorank.store.removal import (
     collect_leftovers,
     collect_space,
     collect_table,
-    remove_segments,
     remove_space,
-    remove_table_files,
 )
 from photorank.store.space import Space
 from photorank.store.tables import FailureRow, FileRow, PhotoRow
@@ -178,8 +176,8 @@ class FeatureStore:
             return merged | {kind.folder: compact_table(self.path, kind) for kind in kinds}
 
     def gc(self, older_than: float = 24 * 3600) -> Removed:
-        """Delete what was replaced, and what killed writers left behind, more than so many seconds ago. A reader that
-        still has what is deleted sees what replaced it; a writer that takes longer for one batch has to begin again."""
+        """Delete what was replaced more than so many seconds ago, and what killed writers left behind (no less than an
+        hour ago). A reader that still has what is deleted sees what replaced it."""
         with alone(self.path), writing("A deletion", self.path):
             removed = collect_leftovers(self.path, older_than)
             for space in self._space_folders():
@@ -198,10 +196,9 @@ class FeatureStore:
         paths, dropped = list(paths), {}
         with alone(self.path), writing("A deletion", self.path):
             for space in self.spaces():
-                dropped[space.path.name], holding = forget_in_space(space, different)
-                remove_segments(space.path, holding)
+                dropped[space.path.name] = forget_in_space(space, different)
             for kind in (tables.PHOTOS, tables.FAILURES, tables.FILES):  # the last one tells which photo was where
-                remove_table_files(self.path / kind.folder, forget_in_table(self.path, kind, different, paths))
+                forget_in_table(self.path, kind, different, paths)
         return dropped
 
     def remove_space(self, ref: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,9 @@ from photorank.store.commits import read_records
 from photorank.store.durable import names_in, sync_folder, writing
 from photorank.store.identity import is_segment_id
 from photorank.store.verify import marker_of
+
+ABANDONED_SECONDS = 3600.0
+"""What a writer has not touched for so long is that of a killed one, whatever age is asked for."""
 
 _LOCK = ".lock"
 
@@ -132,7 +136,7 @@ def collect_space(space: Path, older_than: float) -> Removed:
     old = time.time() - older_than
     found = [segment for segment, path in put_aside(commits).items() if _modified(path) <= old]
     for segment, intent in _hidden(commits, ".tmp").items():
-        if max(_modified(intent), _modified(vectors / segment)) <= old:
+        if max(_modified(intent), _modified(vectors / segment)) <= min(old, time.time() - ABANDONED_SECONDS):
             found.append(segment)
     return remove_segments(space, found)
 
@@ -147,13 +151,15 @@ def collect_table(store: Path, kind: tables.TableKind, older_than: float) -> Rem
     unmark(folder, replaced)
     put_aside_now(folder, replaced)
     old = time.time() - older_than
-    hidden = put_aside(folder) | _hidden(folder, ".tmp")
-    return remove_table_files(folder, [segment for segment, path in hidden.items() if _modified(path) <= old])
+    found = [segment for segment, path in put_aside(folder).items() if _modified(path) <= old]
+    old = min(old, time.time() - ABANDONED_SECONDS)
+    found += [segment for segment, path in _hidden(folder, ".tmp").items() if _modified(path) <= old]
+    return remove_table_files(folder, found)
 
 
 def collect_leftovers(store: Path, older_than: float) -> Removed:
     """Delete what killed processes left beside the spaces: spaces half made or half removed."""
-    removed, old = Removed(), time.time() - older_than
+    removed, old = Removed(), time.time() - max(older_than, ABANDONED_SECONDS)
     spaces = store / "spaces"
     for folder, name in [(spaces, name) for name in names_in(spaces)] + [(store, name) for name in names_in(store)]:
         path = folder / name
@@ -168,7 +174,7 @@ def collect_leftovers(store: Path, older_than: float) -> Removed:
 
 def remove_space(space: Path) -> int:
     """Delete a space: its folder is renamed, which takes it out of the store at once. How many bytes it had."""
-    size, hidden = size_of(space), space.with_name(f".{space.name}.{os.getpid():x}.removed")
+    size, hidden = size_of(space), space.with_name(f".{space.name}.{secrets.token_hex(4)}.removed")
     with writing(f"The removal of {space.name}", space.parent):
         space.rename(hidden)
         sync_folder(space.parent)

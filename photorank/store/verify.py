@@ -84,11 +84,10 @@ def _lost(folder: Path) -> list[str]:
 
 def _foreign(folder: Path) -> list[str]:
     """Files that the store did not name. Readers ignore them, so a renamed file would be a loss that nobody sees."""
-    known = {f"{segment}.parquet" for segment in list_segments(folder)}
     return [
         f"{folder / name} is no file of the store's."
         for name in names_in(folder)
-        if name not in known and name[0] != "."
+        if name[0] != "." and not (name.endswith(".parquet") and is_segment_id(name.removesuffix(".parquet")))
     ]
 
 

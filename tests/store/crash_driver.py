@@ -28,7 +28,7 @@ import pyarrow.compute
 import zarr.codecs
 import zarr.storage  # noqa: F401
 
-from photorank.store import FeatureStore, PhotoRow, arrays
+from photorank.store import FeatureStore, PhotoRow, arrays, removal
 from tests.store.helpers import SPEC, some_keys, some_rows
 
 
@@ -173,5 +173,6 @@ def main(base: Path, work: Path, operation: str) -> None:
 
 if __name__ == "__main__":
     arrays.CHUNK_BYTES = 24  # so that there are three chunks
+    removal.ABANDONED_SECONDS = 0.0
     arrays._WRITERS = 1  # one thread at a time, so that every run has the same events in the same order
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

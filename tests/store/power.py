@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+KEPT = ("none", "all", "vectors", "others")
+
 
 @dataclass(eq=False)
 class Node:
@@ -50,9 +52,10 @@ class Disk:
         elif kind == "fsync":
             self.durable[self.names[path]] = self._children(path)
 
-    def write_what_is_left(self, target: Path, *, all_names: bool) -> None:
+    def write_what_is_left(self, target: Path, *, kept: str) -> None:
         """Make at `target` the worst that a power cut leaves: of files' bytes those that were synced; of names those
-        that were synced in their folder or, with `all_names`, all, as a journal may have kept them."""
+        that were synced in their folder or, as a journal may have kept them, all: nowhere, everywhere, in the folders
+        of vectors, or in all but those (`kept` is one of KEPT)."""
         folders = {node: path for path, node in self.names.items() if node.is_folder}
         pending = [(self.names["."], target)]
         while pending:
@@ -61,5 +64,8 @@ class Disk:
                 path.write_bytes(node.synced)
                 continue
             path.mkdir()
-            inside = self._children(folders[node]) if all_names else self.durable[node]
+            name = folders.get(node)  # None: it was removed, but its folder was not synced since
+            of_vectors = "/vectors" in (name or "")
+            whole = {"none": False, "all": True, "vectors": of_vectors, "others": not of_vectors}[kept]
+            inside = self._children(name) if whole and name is not None else self.durable[node]
             pending += [(child, path / name) for name, child in inside.items()]

@@ -15,12 +15,17 @@ from typing import Any
 import pytest
 
 from photorank.errors import StoreError
-from photorank.store import FailureRow, FeatureStore, FileRow, PhotoRow
+from photorank.store import FailureRow, FeatureStore, FileRow, PhotoRow, removal
 from tests.store import crash_driver
 from tests.store.helpers import contents, make_space, some_keys, some_rows
-from tests.store.power import Disk
+from tests.store.power import KEPT, Disk
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and names files by /proc/self/fd")
+
+
+@pytest.fixture(autouse=True)
+def killed_writers_are_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "ABANDONED_SECONDS", 0.0)
 
 
 def base_store(path: Path) -> FeatureStore:
@@ -114,8 +119,8 @@ def power_cuts(crashes: Crashes, base: Path, folder: Path) -> Iterator[tuple[lis
     disk, count = Disk(base), 0
     for event in [*crashes.log, ["end", "."]]:
         # The log names what is about to happen (an fsync: what has), so here all before `event` has happened.
-        for all_names in (True, False):
-            disk.write_what_is_left(folder, all_names=all_names)
+        for kept in KEPT:
+            disk.write_what_is_left(folder, kept=kept)
             yield event, FeatureStore.open(folder)
             shutil.rmtree(folder)
             count += 1

@@ -74,6 +74,87 @@ def test_writers_and_a_reader_at_once(tmp_path: Path) -> None:
     assert [path.name for path in (path / "spaces").iterdir()] == [space.path.name], "nothing temporary is left"
 
 
+KEEPER = """
+import sys
+from photorank.errors import StoreError
+from photorank.store import FeatureStore
+print("ready", flush=True)
+while True:
+    store = FeatureStore.open(sys.argv[1])
+    store.compact()
+    store.gc(older_than=0)
+"""
+
+
+def test_readers_while_batches_come_and_segments_go(tmp_path: Path) -> None:
+    """Two processes write, one compacts and deletes without waiting, and whoever reads sees whole commits only."""
+    store = FeatureStore.create(tmp_path / "store")
+    make_space(store)
+    keeper = subprocess.Popen([sys.executable, "-c", KEEPER, store.path], stdout=subprocess.PIPE, cwd=ROOT)
+    assert keeper.stdout is not None
+    keeper.stdout.readline()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, store.path, str(number)], stdin=subprocess.PIPE, cwd=ROOT)
+        for number in (1, 2)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.close()
+    reader = FeatureStore.open(store.path).space("clip")  # keeps what it once saw, whatever happens to it
+    last, looks = 0, 0
+    try:
+        while any(writer.poll() is None for writer in writers) or looks < 40:
+            looks += 1
+            if looks % 3 == 0:
+                reader.refresh()
+            keys, rows = reader.load(verify=True)
+            assert len(keys) % BATCH == 0, "half a commit is visible"
+            assert len(keys) >= last, "what was committed is not seen any more"
+            last = len(keys)
+            assert set(rows.ravel().tolist()) <= {100.0 * n + b for n in (1, 2) for b in range(BATCHES)}
+            if len(keys):
+                assert (reader.load(keys[::-7], verify=True)[0] == keys[::-7]).all()
+            assert store.verify() == []
+            assert store.files().num_rows <= BATCHES
+    finally:
+        keeper.kill()
+        keeper.wait()
+    keeper.stdout.close()
+    assert [writer.wait() for writer in writers] == [0, 0]
+    store.compact()
+    store.gc(older_than=0)
+    assert store.verify() == []
+    (space,) = store.spaces()
+    assert set(contents(space)) == {key.tobytes() for key in some_keys(BATCHES * BATCH)}
+    assert len(list((space.path / "commits").glob("[!.]*"))) == 1
+    assert len(list((space.path / "vectors").glob("*-*"))) == 1
+    assert store.files().num_rows == BATCHES
+
+
+def test_one_at_a_time_deletes(tmp_path: Path) -> None:
+    """A lock that a killed process held is free again."""
+    store = small_store(tmp_path / "store")
+    program = "import sys, time; from pathlib import Path; from photorank.store.removal import alone\n"
+    program += "with alone(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", program, store.path], stdout=subprocess.PIPE, cwd=ROOT)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    key = store.space("clip").keys()[:1]
+    message = r"Another compact, gc, forget or rm-space is at work on .*; run this one when it is done"
+    attempts = (store.compact, store.gc, lambda: store.forget(key), lambda: store.remove_space("clip"))
+    for attempt in attempts:
+        with pytest.raises(StoreError, match=message):
+            attempt()
+    store.space("clip").append(some_keys(1, seed=3), some_rows(1))  # nobody who adds has to wait
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    for attempt in attempts:
+        attempt()
+    assert store.spaces() == []
+
+
 def rows_of(space: Space) -> list[tuple[float, ...]]:
     return list(contents(space).values())
 
@@ -115,6 +196,32 @@ def test_a_full_disk_is_said_and_harmless(tmpfs: Path) -> None:
     assert len(space) == 110
 
 
+def test_a_full_disk_while_compacting_is_said_and_harmless(tmpfs: Path) -> None:
+    store = FeatureStore.create(tmpfs / "store")
+    space, keys, rows = make_space(store, dim=512), some_keys(300), some_rows(300, 512)
+    for start in range(0, 300, 100):
+        space.append(keys[start : start + 100], rows[start : start + 100])
+    files = sorted(path for path in tmpfs.rglob("*") if path.name != ".lock")
+    full = r"A segment of \d+ vectors could not be written .* the disk is full; .* committed before is kept"
+    (tmpfs / "other").write_bytes(b"x" * (200 << 10))
+    with pytest.raises(StoreError, match=full):
+        store.compact()
+    (tmpfs / "other").unlink()
+    assert sorted(path for path in tmpfs.rglob("*") if path.name != ".lock") == files
+    assert store.verify() == []
+    assert (FeatureStore.open(store.path).space("clip").load(keys)[1] == rows).all()
+
+    (tmpfs / "other").write_bytes(b"x" * (310 << 10))
+    with pytest.raises(StoreError, match=full):
+        store.forget(keys[[1, 101]])  # each segment takes 200 KiB
+    (tmpfs / "other").unlink()
+    assert store.verify() == []
+    store.forget(keys[[1, 101]])
+    kept = np.delete(np.arange(300), [1, 101])
+    assert (FeatureStore.open(store.path).space("clip").load(keys[kept])[1] == rows[kept]).all()
+    assert len(FeatureStore.open(store.path).space("clip")) == 298
+
+
 def reading_works(path: Path) -> None:
     store = FeatureStore.open(path)
     space = store.space("clip")
@@ -128,6 +235,10 @@ def reading_works(path: Path) -> None:
         lambda: space.append(some_keys(1, seed=5), np.zeros((1, 3), np.float32)),
         lambda: store.add_photos([PhotoRow(b"x" * 32, 1, 1, "PNG", 1)]),
         lambda: make_space(store, name="other"),
+        store.compact,
+        store.gc,
+        lambda: store.forget(some_keys(1)),
+        lambda: store.remove_space("clip"),
     ]
     for write in writes:
         with pytest.raises(StoreError, match=r"could not be written to .*(Read-only|Permission denied)"):
@@ -153,7 +264,7 @@ def test_a_store_of_somebody_else(tmp_path: Path) -> None:
         for parent in (tmp_path, *tmp_path.parents[:2]):
             parent.chmod(0o755)
         # What is imported later: the interpreter may lie where that user cannot read.
-        program = "import os, sys, pathlib, pandas, pyarrow.compute, zarr.codecs, zarr.storage; "
+        program = "import os, sys, pathlib, filelock, pandas, pyarrow.compute, zarr.codecs, zarr.storage; "
         program += "import tests.store.test_side_by_side as t; os.seteuid(65534); "
         program += "t.reading_works(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", program, store.path], check=True, cwd=ROOT)

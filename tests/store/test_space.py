@@ -2,83 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from photorank.errors import DamagedStoreError, MissingKeyError, StoreError
 from photorank.store import FeatureStore, Space
 from photorank.store.commits import commit_bytes
-from tests.store.helpers import contents, make_space, some_keys, some_rows
-
-POOL = some_keys(24)
-POOL[8:16, :8] = POOL[0, :8]  # equal first bytes
-
-
-class StoreAgainstDict(RuleBasedStateMachine):
-    """Appends, overlapping or not, and re-opening, against a plain dict."""
-
-    @initialize(chunk_bytes=st.sampled_from([24, 60, 4 << 20]))
-    def start(self, chunk_bytes: int) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("photorank.store.arrays.CHUNK_BYTES", chunk_bytes)
-        self.patch.setattr("photorank.store.reading._THREADS_PAY", chunk_bytes)
-        self.folder = tempfile.TemporaryDirectory()
-        self.space = make_space(FeatureStore.create(self.folder.name))
-        self.other = FeatureStore.open(self.folder.name).space("clip")
-        self.model: dict[bytes, tuple[float, ...]] = {}
-        self.value = 0.0
-
-    @rule(numbers=st.lists(st.integers(0, 23), max_size=10, unique=True), by_other=st.booleans())
-    def append(self, numbers: list[int], by_other: bool) -> None:
-        rows = (self.value + np.arange(len(numbers) * 3, dtype=np.float32)).reshape(-1, 3)
-        self.value += rows.size
-        (self.other if by_other else self.space).append(POOL[numbers], rows)
-        for number, row in zip(numbers, rows, strict=True):
-            self.model.setdefault(POOL[number].tobytes(), tuple(row.tolist()))
-
-    @rule()
-    def reopen(self) -> None:
-        self.space = FeatureStore.open(self.folder.name).space("clip")
-
-    @rule(numbers=st.lists(st.integers(0, 23), max_size=30), verify=st.booleans())
-    def load(self, numbers: list[int], verify: bool) -> None:
-        self.space.refresh()
-        asked = POOL[numbers]
-        absent = [key.tobytes() not in self.model for key in asked]
-        assert self.space.missing(asked).tolist() == absent
-        if any(absent):
-            with pytest.raises(MissingKeyError, match=asked[absent.index(True)].tobytes().hex()):
-                self.space.load(asked)
-        asked = asked[~np.array(absent, bool)]
-        keys, rows = self.space.load(asked, verify=verify)
-        assert (keys == asked).all()
-        assert [tuple(row.tolist()) for row in rows] == [self.model[key.tobytes()] for key in asked]
-
-    @invariant()
-    def all_is_there_in_store_order(self) -> None:
-        if hasattr(self, "model"):
-            self.space.refresh()
-            assert list(contents(self.space).items()) == list(self.model.items())
-            assert self.space.keys().tobytes() == b"".join(self.model)
-
-    def teardown(self) -> None:
-        if hasattr(self, "folder"):
-            assert self.space.verify() == []
-            self.folder.cleanup()
-            self.patch.undo()
-
-
-TestStoreAgainstDict = StoreAgainstDict.TestCase
-TestStoreAgainstDict.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+from tests.store.helpers import make_space, some_keys, some_rows
 
 
 @pytest.fixture
