@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from photorank import terminal
+from photorank import cli_store, terminal
 
 app = typer.Typer(
     name="photorank",
@@ -19,8 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
-app.add_typer(store_app, name="store")
+app.add_typer(cli_store.app, name="store")
 
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]
 Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
@@ -201,38 +200,3 @@ def demo(
     typer.echo("  photorank demo PHOTOS")
     typer.echo("  photorank extract PHOTOS --store my-store")
     typer.echo("  photorank fit-head --store my-store --comparisons my-comparisons.csv --out my-run")
-
-
-@store_app.command("info")
-def store_info(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="The feature store's folder.")], as_json: Json = False
-) -> None:
-    """Show the spaces of a store: rows, bytes and specs."""
-    from photorank.stages.info import store_info as stage
-
-    info = stage(store)
-    if as_json:
-        terminal.print_json(asdict(info))
-        return
-    from photorank.reports import store_tables
-
-    for part in store_tables(info):
-        terminal.print_table(part)
-
-
-@store_app.command("verify")
-def store_verify(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="The feature store's folder.")], as_json: Json = False
-) -> None:
-    """Read every committed byte of a store and list what is not as it was written; status 1 where anything is."""
-    from photorank.store import FeatureStore
-
-    problems = FeatureStore.open(store).verify()
-    if as_json:
-        terminal.print_json({"path": str(store), "problems": problems})
-    else:
-        for problem in problems or ["every committed byte is as it was written"]:
-            typer.echo(problem)
-    if problems:
-        typer.echo(f"photorank: {store} is damaged in {len(problems)} places; see the list above", err=True)
-        raise typer.Exit(1)

@@ -248,7 +248,7 @@ def test_store_verify_finds_a_flipped_byte_and_a_missing_file(
 def test_the_readmes_lines_of_plain_zarr_and_pyarrow_read_a_space(photo_folder: Path, tmp_path: Path) -> None:
     extract([photo_folder], tmp_path / "S", ExtractConfig())
     (space,) = package.FeatureStore.open(tmp_path / "S").spaces()
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "zarr.open_group" in block]
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "zarr.open_array" in block]
     names: dict[str, Any] = {}
     exec(block.replace("my-store/spaces/clip@…", str(space.path)), names)
     keys, rows = space.load()

@@ -108,7 +108,7 @@ def load_features(store: FeatureStore, spaces: Sequence[Space], keys: NDArray[np
                 f"{space.name}@{space.fingerprint} has no vector of {_name(store, keys[absent[0]].tobytes())}{more}; "
                 f"extract them, or leave the space out"
             )
-    return {space.name: torch.from_numpy(space.load(keys)[1]) for space in spaces}
+    return {space.name: torch.from_numpy(space.load(keys, verify=True)[1]) for space in spaces}
 
 
 def feature_of(space: Space) -> Feature:

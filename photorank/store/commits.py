@@ -81,6 +81,17 @@ def read_all(folder: Path, read: Callable[[str], T], known: Mapping[str, T] | No
         names, known = again, found
 
 
+def list_hidden(folder: Path, ending: str) -> dict[str, Path]:
+    """The folder's files `.<segment><ending>` by segment, ascending."""
+    names = {name[1:].removesuffix(ending): name for name in names_in(folder) if name.endswith(ending)}
+    return {segment: folder / name for segment, name in names.items() if is_segment_id(segment) and name[0] == "."}
+
+
+def put_aside(folder: Path) -> dict[str, Path]:
+    """The records, or files of a table, that were replaced and put aside, by segment."""
+    return list_hidden(folder, ".replaced")
+
+
 def commit_bytes(
     segment: str, keys: KeyArray, files: Mapping[str, str], provenance: JSONDict, replaces: Iterable[str] = ()
 ) -> bytes:

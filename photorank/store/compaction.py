@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from photorank.store import tables
-from photorank.store.commits import Commit, NewArray, commit_segment, read_commit, read_records
+from photorank.store.commits import Commit, NewArray, commit_segment, put_aside, read_commit, read_records
 from photorank.store.durable import names_in, writing
 from photorank.store.identity import JSONDict, canonical_json, segment_id_after
 from photorank.store.keys import KEY_BYTES, KeyArray, KeyIndex
-from photorank.store.removal import put_aside, put_aside_now, remove_segments, remove_table_files, unmark
+from photorank.store.removal import put_aside_now, remove_segments, remove_table_files, unmark
 from photorank.store.space import Space
 from photorank.store.tables import TableKind
 from photorank.store.view import Segments, View, visible

@@ -139,9 +139,12 @@ class FeatureStore:
         """One row a key: key binary(32), width int32, height int32, format string, orientation int8."""
         return tables.read_rows(self.path, tables.PHOTOS)
 
-    def files(self) -> pa.Table:
+    def files(self, *, everything: bool = False) -> pa.Table:
         """One row a path: path binary, size int64 (bytes), mtime_ns int64, key binary(32), taken_at and camera string
-        or null."""
+        or null. With `everything`, all rows that are on the disk, in the order in which they count: several a path, and
+        also those that a `forget` was killed over."""
+        if everything:
+            return tables.read_everything(self.path, tables.FILES)
         return tables.read_rows(self.path, tables.FILES)
 
     def failures(self) -> pa.Table:

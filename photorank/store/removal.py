@@ -19,9 +19,8 @@ from pathlib import Path
 
 from photorank.errors import StoreError
 from photorank.store import tables
-from photorank.store.commits import read_records
+from photorank.store.commits import list_hidden, put_aside, read_records
 from photorank.store.durable import names_in, sync_folder, writing
-from photorank.store.identity import is_segment_id
 from photorank.store.verify import marker_of
 
 ABANDONED_SECONDS = 3600.0
@@ -80,15 +79,10 @@ def unmark(folder: Path, segments: Iterable[str]) -> None:
     sync_folder(folder)
 
 
-def put_aside(folder: Path) -> dict[str, Path]:
-    """The records, or files of a table, that were put aside, by segment."""
-    return _hidden(folder, ".replaced")
-
-
 def remove_segments(space: Path, segments: Iterable[str]) -> Removed:
     """Delete segments that are replaced, or that a killed writer left unfinished, and those half deleted."""
     commits, vectors, gone = space / "commits", space / "vectors", []
-    for segment in {**dict.fromkeys(segments), **_hidden(commits, ".gone")}:
+    for segment in {**dict.fromkeys(segments), **list_hidden(commits, ".gone")}:
         mark = commits / f".{segment}.gone"
         for name in (f".{segment}.tmp", f"{segment}.parquet", f".{segment}.replaced"):
             with contextlib.suppress(FileNotFoundError):
@@ -135,7 +129,7 @@ def collect_space(space: Path, older_than: float) -> Removed:
     put_aside_now(commits, {segment for record in records.values() for segment in record.replaces})
     old = time.time() - older_than
     found = [segment for segment, path in put_aside(commits).items() if _modified(path) <= old]
-    for segment, intent in _hidden(commits, ".tmp").items():
+    for segment, intent in list_hidden(commits, ".tmp").items():
         if max(_modified(intent), _modified(vectors / segment)) <= min(old, time.time() - ABANDONED_SECONDS):
             found.append(segment)
     return remove_segments(space, found)
@@ -153,7 +147,7 @@ def collect_table(store: Path, kind: tables.TableKind, older_than: float) -> Rem
     old = time.time() - older_than
     found = [segment for segment, path in put_aside(folder).items() if _modified(path) <= old]
     old = min(old, time.time() - ABANDONED_SECONDS)
-    found += [segment for segment, path in _hidden(folder, ".tmp").items() if _modified(path) <= old]
+    found += [segment for segment, path in list_hidden(folder, ".tmp").items() if _modified(path) <= old]
     return remove_table_files(folder, found)
 
 
@@ -191,12 +185,6 @@ def size_of(path: Path) -> int:
         return sum(size_of(inside) for inside in path.iterdir())
     except FileNotFoundError:  # somebody else deletes it too
         return 0
-
-
-def _hidden(folder: Path, ending: str) -> dict[str, Path]:
-    """The files `.<segment><ending>` of the folder by segment, ascending."""
-    names = {name[1:].removesuffix(ending): name for name in names_in(folder) if name.endswith(ending)}
-    return {segment: folder / name for segment, name in names.items() if is_segment_id(segment) and name[0] == "."}
 
 
 def _modified(path: Path) -> float:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from photorank.errors import DamagedStoreError, StoreError
-from photorank.store.commits import list_segments, read_all
+from photorank.store.commits import list_segments, put_aside, read_all
 from photorank.store.durable import make_folder, sync_folder, write_synced, writing
 from photorank.store.identity import canonical_json, new_segment_id
 from photorank.store.keys import KEY_BYTES
@@ -170,6 +170,13 @@ def write_file(folder: Path, segment: str, table: pa.Table, replaces: Iterable[s
 def read_rows(store: Path, kind: TableKind) -> pa.Table:
     """The visible rows of a table, in the order in which they were written."""
     return visible_rows(read_files(store, kind), kind)
+
+
+def read_everything(store: Path, kind: TableKind) -> pa.Table:
+    """All rows of a table that are on the disk, those of files that were put aside too, in the order of their ids."""
+    aside = {segment: read_file(path, kind) for segment, path in put_aside(store / kind.folder).items()}
+    files = aside | read_files(store, kind)
+    return pa.concat_tables([pa.Table.from_batches([], kind.schema), *(files[each].rows for each in sorted(files))])
 
 
 def read_files(store: Path, kind: TableKind) -> dict[str, TableFile]:
