@@ -199,7 +199,7 @@ def test_foreign_features_that_cannot_be_right(tmp_path: Path) -> None:
     )
     refused("rows 1 and 2 are of one photo, but differ", csv(f"key,x\n{key},1\n{key},2\n"))
     refused("empty cells", csv(f"key,x\n{key},\n"))
-    refused("not finite", csv(f"key,x\n{key},nan\n"))
+    refused("row 1: the vector has a value that is not finite", csv(f"key,x\n{key},inf\n"))
     refused("must be said with --photos", csv("a,b,x\nu,v,1\n"))
     refused("it has no 'photo'", csv(f"key,x\n{key},1\n"), photos="photo")
     refused("must be numbers", csv(f"key\n{key}\n"))
