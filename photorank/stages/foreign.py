@@ -126,6 +126,8 @@ def _read_table(path: Path, photos: str | None, vectors: str | None) -> tuple[An
         raise ValueError("it has empty cells")
     if vectors is None and not any(lists.values()):  # a column a dimension
         columns = [name for name, kind in kinds.items() if _is_number(kind)]
+        if not columns:
+            raise ValueError("it has neither a column of lists nor one of numbers")
         return table[named].to_pylist(), np.stack([table[name].to_numpy() for name in columns], axis=1)
     column = table[_pick("vectors", vectors, VECTOR_NAMES, lists)].combine_chunks()
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
