@@ -3,7 +3,7 @@
     python pipelines/bench_store.py [--folder DIR] [--rows N] [--dim N] [--repeat N] [--json]
 
 Each line is the median time of both sides and the median of the ratios of runs that followed each other. Files are in
-the page cache while reading. Lance is compared when `pip install pylance` was done. Takes about five minutes and 3 GB.
+the page cache while reading. Lance is compared when `pip install pylance` was done. Takes about two minutes and 3 GB.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--photos", type=int, default=1_000_000)
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--open", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -28,8 +28,8 @@ Rows: TypeAlias = NDArray[Any]
 
 CHUNK_BYTES = 32 << 20
 CRC_BYTES = 4
-_BLOCK_BYTES = 1 << 20
-_WRITERS = 4  # more than cores pay: each one waits for the disk
+_BLOCK_BYTES = 256 << 10
+_WRITERS = min(8, (os.cpu_count() or 1) + 1)  # one more than cores: each one waits for the disk at times
 _CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _KEY_ENCODING = {"name": "default", "configuration": {"separator": "."}}
 
