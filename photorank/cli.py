@@ -26,7 +26,7 @@ Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go through a model at once.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Threads that read and decode; 0: one a core.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read and decode; 0: one a core.")]
 
 
 def _version(wanted: bool) -> None:
@@ -63,6 +63,9 @@ def extract(
     batch_size: BatchSize = None,
     workers: Workers = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that failed before.")] = False,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of where the time goes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compute the features of photos and keep them in a store; what is there already is never computed again."""
@@ -72,11 +75,17 @@ def extract(
     resolved = load_extract_config(config, features or (), device, batch_size, workers)
     kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
     with terminal.stoppable(kept), terminal.progress("extract") as progress:
-        report = stage(photos, store, resolved, features or (), retry_failed, progress)
+        report = stage(photos, store, resolved, features or (), retry_failed, progress, profile)
     if as_json:
         terminal.print_json({**asdict(report), "keys": {path: key.hex() for path, key in report.keys.items()}})
     else:
         terminal.print_extraction(report)
+        if report.phases is not None:
+            from photorank.reports import bound_text, phases_table
+
+            terminal.print_table(phases_table(report.phases, report.photos - report.unchanged))
+            typer.echo(bound_text(report.phases))
+        terminal.print_failures(report)
     if report.photos and len(report.failures) >= report.photos:
         typer.echo(f"photorank: all {report.photos} photos failed; see the list above", err=True)
         raise typer.Exit(1)

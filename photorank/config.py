@@ -78,7 +78,9 @@ class ExtractConfig(_Strict):
     batch_size: int = Field(default=32, ge=1)
     """Photos that go through a model at once."""
     workers: int = Field(default=0, ge=0)
-    """Threads that read, decode and preprocess; 0: one a processor core."""
+    """Processes that read, decode and prepare photos; 0: one a processor core."""
+    photo_seconds: float = Field(default=60.0, gt=0)
+    """A photo that is not loaded by then is given up: its decoder hangs."""
     commit_rows: int = Field(default=2048, ge=1)
     """Photos after which the work so far is committed to the store, ..."""
     commit_seconds: float = Field(default=30.0, gt=0)

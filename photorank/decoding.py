@@ -8,9 +8,10 @@ import re
 import threading
 import warnings
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageCms
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -21,6 +22,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from photorank.errors import PhotoError
+
+if TYPE_CHECKING:
+    from photorank.photos import Fit
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
@@ -43,6 +47,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = (5, 6, 7, 8)  # orientations that swap height and width
+FAST_MARGIN = 2
+"""A fast decode has at least so many times the rows and columns that the photo is resized to."""
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # mode → colour space that a profile for it has
 _ORIENTATION_TAG = 0x0112
 
@@ -50,8 +57,11 @@ _ORIENTATION_TAG = 0x0112
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]:
-    """Pixels (height, width, 3), C-contiguous, and the format's name; the given orientation is the one that is applied.
+def decode(
+    data: bytes, orientation: int, max_pixels: int, fit: Fit | None = None
+) -> tuple[Pixels, tuple[int, int], str]:
+    """Pixels (height, width, 3), C-contiguous, the upright photo's own height and width, and the format's name; the
+    given orientation is the one that is applied. With `fit` the pixels may be fewer, see `photos.decode_photo`.
 
     Raises PhotoError on whatever cannot be decoded.
     """
@@ -61,11 +71,16 @@ def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]
     _hush()
     try:
         with plugin(io.BytesIO(data)) as image:
-            _load(image, max_pixels)
-            rgb = _to_rgb(image.copy() if isinstance(image, TiffImageFile) else image)
-            if orientation in _UPRIGHT:
-                rgb = rgb.transpose(_UPRIGHT[orientation])
-            return np.array(rgb), str(image.format)
+            pixels = _turbo(data, image, orientation, max_pixels, fit)
+            if pixels is None:
+                _load(image, max_pixels)
+                rgb = _to_rgb(image.copy() if isinstance(image, TiffImageFile) else image)
+                if orientation in _UPRIGHT:
+                    rgb = rgb.transpose(_UPRIGHT[orientation])
+                pixels = np.array(rgb)
+                return pixels, pixels.shape[:2], str(image.format)
+            width, height = image.size
+            return pixels, (width, height) if orientation in _TURNED else (height, width), "JPEG"
     except PhotoError:
         raise
     except MemoryError:
@@ -78,10 +93,38 @@ def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]
         raise PhotoError(f"is truncated or damaged ({_sentence(error)})") from error
 
 
-def _load(image: ImageFile, max_pixels: int) -> None:
+def _turbo(data: bytes, image: ImageFile, orientation: int, max_pixels: int, fit: Fit | None) -> Pixels | None:
+    """The pixels of an ordinary JPEG, the very ones that Pillow would give, in half its time or less; None where
+    Pillow is to decode it: other formats, other colours than YCbCr, and whatever is not wholly well-formed."""
+    if not isinstance(image, JpegImageFile) or image.mode != "RGB" or image.layers != 3:
+        return None
+    _check_pixels(image, max_pixels)
+    least = {}
+    if fit is not None:
+        width, height = image.size
+        height, width = fit(width, height)[::-1] if orientation in _TURNED else fit(height, width)
+        least = {"min_height": FAST_MARGIN * height, "min_width": FAST_MARGIN * width}
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True, **least)
+    except ValueError:
+        return None
+    profile = image.info.get("icc_profile")
+    if not profile and orientation not in _UPRIGHT:
+        return pixels
+    rgb = Image.fromarray(pixels)
+    rgb.info["icc_profile"] = profile
+    rgb = _to_rgb(rgb)
+    return np.array(rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb)
+
+
+def _check_pixels(image: ImageFile, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise PhotoError(f"has {width} x {height} pixels, more than the limit of {max_pixels}")
+
+
+def _load(image: ImageFile, max_pixels: int) -> None:
+    _check_pixels(image, max_pixels)
     if isinstance(image, TiffImageFile):
         # Pillow turns TIFFs upright by itself, by EXIF or XMP. Told that nothing is to be done, it leaves that to us;
         # its `size` may be the turned one all the same, which a copy corrects (where it reads a tag that we do not).

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from photorank.errors import PhotoError
 from photorank.metadata import details, orientation, orientation_segment, read_header
@@ -23,6 +23,8 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".
 """Endings, in lower case, of the files that are taken for photos in a folder."""
 MAX_PIXELS = 178_956_970
 """Twice the number from which Pillow warns of a decompression bomb; it refuses more by itself."""
+Fit: TypeAlias = Callable[[int, int], tuple[int, int]]
+"""Height and width of a photo → those that it will be resized to."""
 _SUFFIXES = tuple(PHOTO_SUFFIXES)
 _DANGLING = "is a link to a file that does not exist"
 
@@ -52,7 +54,10 @@ class Photo:
     """A decoded photo."""
 
     rgb: Pixels
-    """(height, width, 3) uint8, sRGB, upright, C-contiguous."""
+    """(height, width, 3) uint8, sRGB, upright, C-contiguous; fewer rows and columns where fewer were asked for."""
+    height: int
+    width: int
+    """Pixels of the upright photo."""
     format: str
     """As Pillow names it: JPEG, PNG, WEBP, TIFF, GIF, BMP. A multi-picture file (MPO) is a JPEG."""
     orientation: int
@@ -61,14 +66,6 @@ class Photo:
     """ISO 8601, without a time zone where EXIF has none."""
     camera: str | None
     """Make and model."""
-
-    @property
-    def height(self) -> int:
-        return self.rgb.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.rgb.shape[1]
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[PhotoFile], list[FailedPath]]:
@@ -210,8 +207,11 @@ def photo_details(data: bytes) -> tuple[str | None, str | None]:
     return details(read_header(data).exif)
 
 
-def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS, fit: Fit | None = None) -> Photo:
     """The photo that a file's bytes hold; of an animation the first frame.
+
+    With `fit` a JPEG may be decoded to fewer pixels, but not to fewer than `FAST_MARGIN` times those that `fit` answers
+    (see `photorank.decoding`): quicker, and not quite the same pixels after resizing.
 
     Raises PhotoError, as the rest of a sentence that begins with the path, on whatever cannot be decoded, and on more
     than `max_pixels` pixels before memory is taken for them. Safe in several threads.
@@ -224,8 +224,8 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
     turned = orientation(header.exif)
     # The decoder gets what the key has seen and nothing else, so that equal keys are equal pixels.
     seen = data if len(header.kept) == 1 else b"".join(data[start:end] for start, end in header.kept)
-    rgb, name = decode(seen, turned, max_pixels)
-    return Photo(rgb, name, turned, *details(header.exif))
+    rgb, (height, width), name = decode(seen, turned, max_pixels, fit)
+    return Photo(rgb, height, width, name, turned, *details(header.exif))
 
 
 def _unread(error: Exception) -> str:

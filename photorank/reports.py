@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from photorank.stages.info import StoreInfo
+    from photorank.stages.timing import Phases
 
 
 def size_text(count: int) -> str:
@@ -56,6 +57,24 @@ def kinds_table(title: str, figures: Mapping[str, Estimate]) -> Table:
     for name, each in figures.items():
         table.add_row(name, f"{100 * each.value:.1f} %", f"{each.n:,}")
     return table
+
+
+def phases_table(phases: Phases, photos: int) -> Table:
+    """A row a phase, the longest first."""
+    table = Table()
+    for name in ("phase", "where", "seconds", "ms a photo"):
+        table.add_column(name, justify="left" if name in ("phase", "where") else "right")
+    for phase, where, seconds in phases.rows():
+        place = f"{where}, {phases.processes} processes" if where == "loading" else where
+        table.add_row(phase, place, f"{seconds:.1f}", f"{1000 * seconds / max(1, photos):.1f}")
+    return table
+
+
+def bound_text(phases: Phases) -> str:
+    """What the speed was bound by, so that one knows what to change."""
+    (bound, share), *others = sorted(phases.busy.items(), key=lambda item: -item[1])
+    rest = ", ".join(f"{name} {100 * share:.0f} %" for name, share in others)
+    return f"bound by {bound}, busy {100 * share:.0f} % of the time ({rest})"
 
 
 def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:

@@ -76,14 +76,13 @@ def progress(what: str) -> Iterator[Progress]:
 
 
 def print_extraction(report: ExtractReport) -> None:
-    """What `extract` did: counts, a line a space, the photos that failed."""
+    """What `extract` did: counts, a line a space."""
     if not any(report.computed.values()) and len(report.failures) + report.unchanged >= report.photos:
         typer.echo(f"nothing to do: {report.unchanged:,} of {report.photos:,} photos are unchanged")
     else:
         typer.echo(f"{report.photos:,} photos in {report.seconds:.1f} s, {report.unchanged:,} of them unchanged")
     for ref, rows in report.rows.items():
         typer.echo(f"  {ref}: {rows:,} rows, {report.computed[ref]:,} of them new")
-    print_failures(report)
 
 
 def print_failures(report: ExtractReport) -> None:

@@ -3,6 +3,7 @@
 A kind of extractor is one file here and one line in `KINDS`. Its module imports nothing heavy by itself and has
 
     describe(name, config, precision) -> Feature     what would be computed, without building any model
+    preparer(feature) -> Preparer                    what is done to a photo in the process that decoded it
     build(feature, device, batch_size) -> Extractor  the model, ready to run
 
 A spec is everything that changes the vector. What does not (where the weights came from, library versions, the date)
@@ -15,13 +16,16 @@ import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.config import ClipConfig, CnnConfig, FeatureConfig, IqaConfig
 from photorank.errors import ConfigError
+
+if TYPE_CHECKING:
+    from photorank.config import FeatureConfig
+    from photorank.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,9 @@ KINDS = {
     "iqa": "photorank.extractors.iqa",
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+Prepared: TypeAlias = tuple[NDArray[Any], ...]
+"""What an extractor needs of one photo: arrays, which travel between processes."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,26 @@ class Feature:
     """The tag or file that the weights come from; None where there are none, or they are random."""
 
 
+class Preparer(Protocol):
+    """What is done to a photo where it was decoded. It runs in many processes, so it imports no PyTorch."""
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Prepared:
+        """What `Extractor.embed` needs of one photo, given as (height, width, 3) uint8 sRGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Resized:
+    """The preparer of a network: the photo at the network's size, (height, width, 3) uint8."""
+
+    preprocess: Preprocessing
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Prepared:
+        return (self.preprocess(rgb),)
+
+
 class Extractor(Protocol):
-    """A built model. `prepare` runs in worker threads, `embed` in one thread."""
+    """A built model. It runs in one thread."""
 
     dim: int
     device: str
@@ -55,17 +80,14 @@ class Extractor(Protocol):
     batch_size: int
     """Photos that `embed` takes at once."""
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> Any:
-        """What `embed` needs of one photo, given as (height, width, 3) uint8 sRGB."""
-        ...
-
-    def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
+    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (len(prepared), dim) float32 of at most `batch_size` photos."""
         ...
 
 
 class _Kind(Protocol):
     def describe(self, name: str, config: Any, precision: str) -> Feature: ...
+    def preparer(self, feature: Feature) -> Preparer: ...
     def build(self, feature: Feature, device: str, batch_size: int) -> Extractor: ...
 
 
@@ -74,14 +96,20 @@ def describe(name: str, config: FeatureConfig, precision: str | None = None) -> 
 
     Raises ConfigError for a model or layer that the library does not know, WeightsError for weights that are not there.
     """
-    if isinstance(config, ClipConfig | CnnConfig) and config.precision != "auto":
-        precision = config.precision
+    wanted = getattr(config, "precision", "auto")
+    if wanted != "auto":
+        precision = wanted
     return _module(config.kind).describe(name, config, precision or "float32")
 
 
 def has_auto_precision(config: FeatureConfig) -> bool:
     """Whether the precision is left to the store and the device."""
-    return not isinstance(config, IqaConfig) and config.precision == "auto"
+    return getattr(config, "precision", None) == "auto"
+
+
+def preparer(feature: Feature) -> Preparer:
+    """What is to be done to each photo before `embed`."""
+    return _module(feature.spec["kind"]).preparer(feature)
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Extractor:

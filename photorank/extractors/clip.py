@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.config import ClipConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, weights
-from photorank.extractors.device import forward_in_fixed_batches, resolve_device
+from photorank.extractors import Feature, Prepared, Preparer, Resized, weights
+from photorank.extractors.device import Forward, resolve_device
+from photorank.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
+
+    from photorank.config import ClipConfig
 
 # open_clip's defaults (open_clip/constants.py), here so that describing a random model imports no torch.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -76,25 +78,16 @@ class Clip:
         import torch
 
         self.device, self.batch_size = resolve_device(device), batch_size
-        self._dtype: torch.dtype = getattr(torch, feature.spec["precision"])
+        dtype: torch.dtype = getattr(torch, feature.spec["precision"])
         model: Any = _create(feature)
         self.dim = int(_architecture(feature.spec["model"])["embed_dim"])
-        self._model = model.to(self.device, self._dtype).eval()
-        self._transform = transform(feature.spec["preprocessing"])
+        self._forward = Forward(model.to(self.device, dtype).eval().encode_image, feature.spec, self.device, batch_size)
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
-        """(3, size, size) float32, normalised."""
-        from PIL import Image
-
-        prepared: torch.Tensor = self._transform(Image.fromarray(rgb))
-        return prepared
-
-    def embed(self, prepared: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Unit vectors (n, dim) float32."""
         import torch.nn.functional as functional
 
-        out = forward_in_fixed_batches(self._model.encode_image, prepared, self.batch_size, self.device, self._dtype)
-        return functional.normalize(out, dim=-1).numpy()
+        return functional.normalize(self._forward([photo for (photo,) in prepared]), dim=-1).numpy()
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Clip:
@@ -102,13 +95,12 @@ def build(feature: Feature, device: str, batch_size: int) -> Clip:
     return Clip(feature, device, batch_size)
 
 
-def transform(preprocessing: dict[str, Any]) -> Any:
-    """open_clip's own transform of a PIL image for a spec's `preprocessing`."""
-    import open_clip
-
-    values = dict(preprocessing)
-    size = values.pop("size")
-    return open_clip.image_transform(tuple(size) if isinstance(size, list) else size, is_train=False, **values)
+def preparer(feature: Feature) -> Preparer:
+    """open_clip's own preprocessing, as far as it is uint8: (height, width, 3)."""
+    known = feature.spec["preprocessing"]
+    size = tuple(known["size"]) if isinstance(known["size"], list) else (known["size"], known["size"])
+    preprocess = Preprocessing(known["resize_mode"], size, size, known["interpolation"], (known["fill_color"],) * 3)
+    return Resized(preprocess)
 
 
 def _create(feature: Feature) -> torch.nn.Module:

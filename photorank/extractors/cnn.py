@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.config import CnnConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, weights
-from photorank.extractors.device import forward_in_fixed_batches, resolve_device
+from photorank.extractors import Feature, Prepared, Preparer, Resized, weights
+from photorank.extractors.device import Forward, resolve_device
+from photorank.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
+
+    from photorank.config import CnnConfig
 
 # torchvision/transforms/_presets.py
 _MEAN = [0.485, 0.456, 0.406]
@@ -58,32 +60,21 @@ class Cnn:
 
         spec = feature.spec
         self.device, self.batch_size = resolve_device(device), batch_size
-        self._dtype: torch.dtype = getattr(torch, spec["precision"])
+        dtype: torch.dtype = getattr(torch, spec["precision"])
         model = _truncate(_create(feature), spec["model"], spec["layer"])
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
-        self._model: Any = model.to(self.device, self._dtype).to(memory_format=torch.channels_last).eval()
-        self._transform = transform(spec["preprocessing"])
+        self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
+        self._forward = Forward(self._pooled, spec, self.device, batch_size)
         size = spec["preprocessing"]["size"]
         with torch.inference_mode():
-            probe = torch.zeros(1, 3, size, size, device=self.device, dtype=self._dtype)
-            self.dim = int(self._forward(probe).shape[1])
+            probe = torch.zeros(1, 3, size, size, device=self.device, dtype=dtype)
+            self.dim = int(self._pooled(probe).shape[1])
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
-        """(3, size, size) float32, normalised."""
-        from PIL import Image
-
-        prepared: torch.Tensor = self._transform(Image.fromarray(rgb))
-        return prepared
-
-    def embed(self, prepared: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""
-        import torch
+        return self._forward([photo for (photo,) in prepared]).numpy()
 
-        return forward_in_fixed_batches(
-            self._forward, prepared, self.batch_size, self.device, self._dtype, torch.channels_last
-        ).numpy()
-
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+    def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self._model(batch)["out"]
         if out.ndim == 4:  # (N, C, H, W) maps
             return out.mean((2, 3))
@@ -95,18 +86,11 @@ def build(feature: Feature, device: str, batch_size: int) -> Cnn:
     return Cnn(feature, device, batch_size)
 
 
-def transform(preprocessing: dict[str, Any]) -> Any:
-    """torchvision's transform of a PIL image for a spec's `preprocessing`."""
-    from torchvision import transforms
-
-    return transforms.Compose(
-        [
-            transforms.Resize(preprocessing["resize"]),
-            transforms.CenterCrop(preprocessing["size"]),
-            transforms.ToTensor(),
-            transforms.Normalize(preprocessing["mean"], preprocessing["std"]),
-        ]
-    )
+def preparer(feature: Feature) -> Preparer:
+    """torchvision's evaluation preprocessing, as far as it is uint8: (size, size, 3)."""
+    known = feature.spec["preprocessing"]
+    preprocess = Preprocessing("shortest", (known["resize"],) * 2, (known["size"],) * 2)
+    return Resized(preprocess)
 
 
 def _truncate(model: torch.nn.Module, name: str, layer: str) -> torch.nn.Module:

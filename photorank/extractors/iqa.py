@@ -9,17 +9,17 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.config import IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature
+from photorank.extractors import Feature, Prepared, Preparer
 from photorank.extractors.statistics import STATISTICS, VERSION, statistics
 
-Prepared = tuple[NDArray[np.float32], NDArray[np.uint8] | None]
+if TYPE_CHECKING:
+    from photorank.config import IqaConfig
 
 
 def describe(name: str, config: IqaConfig, precision: str) -> Feature:
@@ -51,35 +51,22 @@ class Iqa:
     def __init__(self, feature: Feature, device: str) -> None:
         # Metrics see photos at full size: one at a time, so that no batch of them has to fit in memory.
         self.batch_size, self.device = 1, "cpu"
-        self._statistics = "statistics" in feature.spec
-        if self._statistics and feature.spec["statistics"] != {"version": VERSION, "names": list(STATISTICS)}:
-            raise ConfigError(
-                f"{feature.name}: these statistics are of version {feature.spec['statistics']['version']}, this "
-                f"photorank computes version {VERSION}; extract and train again"
-            )
         names = feature.spec.get("metrics", {}).get("names", [])
         if names:  # the statistics need no PyTorch, which takes seconds to import
             from photorank.extractors.device import resolve_device
 
             self.device = resolve_device(device)
         self._metrics = [_create(metric, self.device) for metric in names]
-        self.dim = (len(STATISTICS) if self._statistics else 0) + len(names)
-
-    def prepare(self, rgb: NDArray[np.uint8]) -> Prepared:
-        """The statistics (D,) float32, and the photo itself where metrics are to see it."""
-        values = statistics(rgb) if self._statistics else np.empty(0, np.float32)
-        return values, rgb if self._metrics else None
+        self.dim = len(feature.spec.get("statistics", {}).get("names", [])) + len(names)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32. A metric that fails on a photo gives NaN there."""
-        return np.stack([np.concatenate([values, self._measure(rgb)]) for values, rgb in prepared])
+        return np.stack([np.concatenate([values, *map(self._measure, photo)]) for values, *photo in prepared])
 
-    def _measure(self, rgb: NDArray[np.uint8] | None) -> NDArray[np.float32]:
-        if rgb is None:
-            return np.empty(0, np.float32)
+    def _measure(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
-        picture = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+        picture = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
         values = []
         for metric in self._metrics:
             try:
@@ -93,6 +80,25 @@ class Iqa:
 def build(feature: Feature, device: str, batch_size: int) -> Iqa:
     """The metrics, with their weights loaded."""
     return Iqa(feature, device)
+
+
+def preparer(feature: Feature) -> Preparer:
+    """The statistics (D,) float32, and the photo itself where metrics are to see it.
+
+    ConfigError where the spec's statistics are not those that this photorank computes.
+    """
+    has_statistics, has_metrics = "statistics" in feature.spec, "metrics" in feature.spec
+    if has_statistics and feature.spec["statistics"] != {"version": VERSION, "names": list(STATISTICS)}:
+        raise ConfigError(
+            f"{feature.name}: these statistics are of version {feature.spec['statistics']['version']}, this "
+            f"photorank computes version {VERSION}; extract and train again"
+        )
+
+    def prepare(rgb: NDArray[np.uint8]) -> Prepared:
+        values = statistics(rgb) if has_statistics else np.empty(0, np.float32)
+        return (values, rgb) if has_metrics else (values,)
+
+    return prepare
 
 
 def _metric_table() -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from photorank.photos import FailedPath, PhotoFile, find_photos
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import Failure, Pipeline, Progress
 from photorank.stages.scan import scan
+from photorank.stages.timing import Clock, Phases
 from photorank.store import FeatureStore
 
 
@@ -36,13 +37,16 @@ class ExtractReport:
     keys: dict[str, bytes] = field(default_factory=dict)
     """Path → key of every file that could be read."""
     seconds: float = 0.0
+    phases: Phases | None = None
+    """Where the time went; None where there was nothing to do."""
 
 
 def extract(
     paths: Iterable[str | os.PathLike[str]], store: Path, config: ExtractConfig, names: Sequence[str] = (),
-    retry_failed: bool = False, progress: Progress | None = None,
+    retry_failed: bool = False, progress: Progress | None = None, profile: Path | None = None,
 ) -> ExtractReport:  # fmt: skip
-    """Compute the features of `config` (or those of them in `names`) for all photos under `paths`.
+    """Compute the features of `config` (or those of them in `names`) for all photos under `paths`. With `profile` a
+    Chrome trace of it is written there.
 
     Raises PhotoError where there are no photos, ConfigError and WeightsError where a feature cannot be computed,
     StoreError where the store cannot be used. Single photos that fail are in the report and in the store.
@@ -53,29 +57,32 @@ def extract(
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     opened = FeatureStore.create(store)
     features = [_describe(opened, name, each, config.device) for name, each in chosen.items()]
-    return compute(opened, files, unfit, features, config, retry_failed, progress)
+    return compute(opened, files, unfit, features, config, retry_failed, progress, profile)
 
 
 def compute(
     store: FeatureStore, files: Sequence[PhotoFile], unfit: Sequence[FailedPath], features: Sequence[Feature],
-    config: ExtractConfig, retry_failed: bool = False, progress: Progress | None = None,
+    config: ExtractConfig, retry_failed: bool = False, progress: Progress | None = None, profile: Path | None = None,
 ) -> ExtractReport:  # fmt: skip
     """The same for files already found and features already described."""
     started = time.monotonic()
-    spaces = [Filling(store, feature, config) for feature in features]
-    seen = scan(store, spaces, files, unfit, retry_failed)
-    pipeline = Pipeline(store, spaces, config)
-    pipeline.refuse(seen.unfit)
-    pipeline.run(seen.work, progress)
+    with Clock(profile) as clock:
+        spaces = [Filling(store, feature, config, clock) for feature in features]
+        seen = scan(store, spaces, files, unfit, retry_failed)
+        pipeline = Pipeline(store, spaces, config, clock)
+        pipeline.refuse(seen.unfit)
+        pipeline.run(seen.work, progress)
+        phases = Phases(clock.seconds, clock.wall, pipeline.processes) if seen.work else None
     return ExtractReport(
         store=str(store.path),
         photos=len(files) + len(unfit),
         rows={space.ref: len(space) for space in spaces},
         computed={space.ref: space.added for space in spaces},
         unchanged=seen.unchanged,
-        failures=seen.failures + pipeline.failures,
+        failures=sorted(seen.failures + pipeline.failures, key=lambda failure: (failure.path, failure.stage)),
         keys=seen.keys | pipeline.keys,
         seconds=time.monotonic() - started,
+        phases=phases,
     )
 
 

@@ -6,36 +6,35 @@ import datetime
 import functools
 import importlib.metadata
 import platform
-import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photorank import __version__
 from photorank.config import ExtractConfig
-from photorank.extractors import Extractor, Feature, build
+from photorank.extractors import Extractor, Feature, Prepared, build
 from photorank.photos import PhotoFile
+from photorank.stages.timing import Clock
 from photorank.store import FeatureStore, Space, fingerprint
 
-# One at a time: random weights are drawn from PyTorch's global generator.
-_BUILDING = threading.Lock()
+Vectors: TypeAlias = list[tuple[bytes, NDArray[np.floating[Any]]]]
+"""Keys and their vectors, (dim,) in the space's dtype."""
 
 
 class Filling:
     """One feature space while it is being filled: what it has, what waits for the model, what waits for the disk."""
 
-    def __init__(self, store: FeatureStore, feature: Feature, config: ExtractConfig) -> None:
+    def __init__(self, store: FeatureStore, feature: Feature, config: ExtractConfig, clock: Clock) -> None:
         self.feature, self.fingerprint = feature, fingerprint(feature.spec)
         self._space: Space | None = store.find_space(feature.name, feature.spec)
-        # Worker threads ask this one, which stays as it was at the start, while `space` grows in the main thread.
+        # Other threads ask this one, which stays as it was at the start, while `space` grows.
         self._before = store.find_space(feature.name, feature.spec)
         self._seen: set[bytes] = set()
-        self._waiting: list[tuple[PhotoFile, bytes, Any]] = []
-        self._done: list[tuple[bytes, NDArray[np.floating[Any]]]] = []
+        self._waiting: list[tuple[PhotoFile, bytes, Prepared]] = []
+        self._done: Vectors = []
         self.added = 0
-        self._store, self._config = store, config
-        self._extractor: Extractor | None = None
+        self._store, self._config, self._clock = store, config, clock
 
     def __len__(self) -> int:
         return len(self._space) if self._space is not None else 0
@@ -53,20 +52,18 @@ class Filling:
         """Whether this key (32 bytes) has no vector yet, in the store or from this call."""
         return key not in self._seen and bool(self.missing(np.frombuffer(key, np.uint8)[None])[0])
 
+    @functools.cached_property
     def extractor(self) -> Extractor:
         """The model, built when the first photo needs it."""
-        with _BUILDING:
-            if self._extractor is None:
-                self._extractor = build(self.feature, self._config.device, self._config.batch_size)
-            return self._extractor
+        return build(self.feature, self._config.device, self._config.batch_size)
 
-    def add(self, file: PhotoFile, key: bytes, prepared: Any) -> list[tuple[PhotoFile, bytes]]:
+    def add(self, file: PhotoFile, key: bytes, prepared: Prepared) -> list[tuple[PhotoFile, bytes]]:
         """Take a photo; runs the model when a batch is full and gives the photos whose vectors are not finite."""
         if key in self._seen:  # a copy of a photo that came in this same call
             return []
         self._seen.add(key)
         self._waiting.append((file, key, prepared))
-        return self.embed() if len(self._waiting) >= self.extractor().batch_size else []
+        return self.embed() if len(self._waiting) >= self.extractor.batch_size else []
 
     def embed(self) -> list[tuple[PhotoFile, bytes]]:
         """Run the model on what waits; the photos whose vectors are not finite."""
@@ -74,29 +71,34 @@ class Filling:
             return []
         files, keys, prepared = zip(*self._waiting, strict=True)
         self._waiting = []
-        with np.errstate(over="ignore"):
-            rows = self.extractor().embed(prepared).astype(self.feature.dtype)
+        extractor = self.extractor
+        with self._clock.span(f"embed {self.feature.name}"), np.errstate(over="ignore"):
+            rows = extractor.embed(prepared).astype(self.feature.dtype)
         fine = np.isfinite(rows).all(1)
         self._done += [(key, row) for key, row, ok in zip(keys, rows, fine, strict=True) if ok]
         return [(file, key) for file, key, ok in zip(files, keys, fine, strict=True) if not ok]
 
-    def commit(self) -> None:
-        """Make the vectors computed so far part of the store."""
-        if not self._done:
+    def take_done(self) -> Vectors:
+        """The vectors that are to be committed now."""
+        done, self._done = self._done, []
+        return done
+
+    def commit(self, vectors: Vectors) -> None:
+        """Make vectors part of the store."""
+        if not vectors:
             return
-        rows = np.stack([row for _, row in self._done])
+        rows = np.stack([row for _, row in vectors])
         if self._space is None:
             self._space = self._store.create_space(
                 self.feature.name, self.feature.spec, dim=rows.shape[1], dtype=self.feature.dtype,
                 role=self.feature.role, provenance=self._provenance(),
             )  # fmt: skip
-        self._space.append([key for key, _ in self._done], rows)
+        self._space.append([key for key, _ in vectors], rows)
         self.added += len(rows)
-        self._done = []
 
     def _provenance(self) -> dict[str, Any]:
         return {
-            "photorank": __version__, "weights": self.feature.source, "device": self.extractor().device,
+            "photorank": __version__, "weights": self.feature.source, "device": self.extractor.device,
             "machine": platform.machine(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
         }  # fmt: skip
@@ -104,5 +106,5 @@ class Filling:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    packages = ("torch", "torchvision", "open_clip_torch", "pillow")
+    packages = ("torch", "torchvision", "open_clip_torch", "timm", "pillow", "simplejpeg")
     return {package: importlib.metadata.version(package) for package in packages}

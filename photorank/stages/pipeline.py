@@ -1,21 +1,21 @@
-"""Photos through the extractors: worker threads read, decode and preprocess; one thread runs models and commits."""
+"""Photos through the extractors: processes load and prepare, this thread runs the models, another one commits."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from photorank import __version__
 from photorank.config import ExtractConfig
-from photorank.errors import PhotoError
-from photorank.photos import FailedPath, Photo, PhotoFile, decode_photo, photo_details, photo_key, read_photo
+from photorank.photos import FailedPath, PhotoFile
 from photorank.stages.filling import Filling
+from photorank.stages.loader import Loaded
+from photorank.stages.loading import LoaderPool, LoadOptions
+from photorank.stages.timing import Clock
+from photorank.stages.writing import Batch, Writer
 from photorank.store import FailureRow, FeatureStore, FileRow, PhotoRow
 
 Progress = Callable[[int, int, int], None]
@@ -35,30 +35,23 @@ class Failure:
     error: str
 
 
-@dataclass
-class _Loaded:
-    """What a worker made of one file."""
-
-    file: PhotoFile
-    key: bytes | None = None
-    failure: Failure | None = None
-    row: FileRow | None = None
-    photo: PhotoRow | None = None
-    prepared: dict[int, Any] = field(default_factory=dict)
-    """Number of the space → what its extractor prepared."""
-
-
 class Pipeline:
     """Fills spaces from files and commits what is done every so many photos or seconds."""
 
-    def __init__(self, store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig) -> None:
+    def __init__(self, store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig, clock: Clock) -> None:
         self.failures: list[Failure] = []
         self.keys: dict[str, bytes] = {}
-        self._store, self._spaces, self._config = store, spaces, config
+        self._spaces, self._config, self._clock = spaces, config, clock
+        self._writer = Writer(store, clock)
         self._files: list[FileRow] = []
         self._photos: dict[bytes, PhotoRow] = {}
         self._failed: list[FailureRow] = []
         self._since, self._committed_at = 0, time.monotonic()
+
+    @property
+    def processes(self) -> int:
+        """How many processes load photos."""
+        return self._config.workers or os.cpu_count() or 1
 
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""
@@ -68,63 +61,52 @@ class Pipeline:
     def run(self, files: Sequence[PhotoFile], progress: Progress | None = None) -> None:
         """Do all files. However it ends (Ctrl-C too), what is computed by then is committed."""
         try:
-            for done, loaded in enumerate(self._load_all(files), 1):
-                self._take(loaded)
-                if progress is not None:
-                    progress(done, len(files), len(self.failures))
+            with LoaderPool([space.feature for space in self._spaces], self._options(len(files))) as pool:
+                for done, (file, loaded) in enumerate(pool.load(files, self._lacking), 1):
+                    self._take(file, loaded)
+                    if progress is not None:
+                        progress(done, len(files), len(self.failures))
             for space in self._spaces:
                 self._refuse_infinite(space, space.embed())
         finally:
-            self._commit()
+            try:
+                self._commit()
+                self._writer.wait()
+            finally:
+                self._writer.close()
 
-    def _load_all(self, files: Sequence[PhotoFile]) -> Iterator[_Loaded]:
-        """Loaded files in order; only so many are in flight that memory stays bounded."""
-        workers = self._config.workers or os.cpu_count() or 1
-        flying: deque[Future[_Loaded]] = deque()
-        pool = ThreadPoolExecutor(workers, "photorank-load")
-        try:
-            for file in files:
-                flying.append(pool.submit(self._load, file))
-                if len(flying) >= 4 * workers:
-                    yield flying.popleft().result()
-            while flying:
-                yield flying.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _options(self, files: int) -> LoadOptions:
+        config = self._config
+        return LoadOptions(config.max_pixels, min(self.processes, files), 2 * config.batch_size, config.photo_seconds)
 
-    def _load(self, file: PhotoFile) -> _Loaded:
-        loaded, stage = _Loaded(file), "read"
-        try:
-            data = read_photo(file.path)
-            loaded.key, stage = photo_key(data), "decode"
-            wanted = [number for number, space in enumerate(self._spaces) if space.lacks(loaded.key)]
-            if not wanted:  # a copy, or moved, or captioned: all there is to do is to note where it was seen
-                loaded.row = FileRow(os.fsencode(file.path), file.size, file.mtime_ns, loaded.key, *photo_details(data))
-                return loaded
-            photo = decode_photo(data, self._config.max_pixels)
-        except PhotoError as error:
-            loaded.failure = Failure(file.path, stage, str(error))
-            return loaded
-        loaded.row, loaded.photo = _rows(file, loaded.key, photo)
-        loaded.prepared = {number: self._spaces[number].extractor().prepare(photo.rgb) for number in wanted}
-        return loaded
+    def _lacking(self, key: bytes) -> list[int]:
+        return [number for number, space in enumerate(self._spaces) if space.lacks(key)]
 
-    def _take(self, loaded: _Loaded) -> None:
+    def _take(self, file: PhotoFile, loaded: Loaded) -> None:
+        for phase, started, ended in loaded.spans:
+            self._clock.add(phase, started, ended, "loading")
         if loaded.failure is not None:
-            self._fail(loaded.file, loaded.key, loaded.failure, "")
+            stage, error = loaded.failure
+            self._fail(file, loaded.key, Failure(file.path, stage, error), "")
         else:
-            assert loaded.key is not None and loaded.row is not None
-            self.keys[loaded.file.path] = loaded.key
-            self._files.append(loaded.row)
-            if loaded.photo is not None:
-                self._photos[loaded.key] = loaded.photo
-            for number, prepared in loaded.prepared.items():
-                space = self._spaces[number]
-                self._refuse_infinite(space, space.add(loaded.file, loaded.key, prepared))
+            assert loaded.key is not None
+            self._add(file, loaded.key, loaded)
         self._since += 1
         late = time.monotonic() - self._committed_at >= self._config.commit_seconds
         if self._since >= self._config.commit_rows or late:
             self._commit()
+
+    def _add(self, file: PhotoFile, key: bytes, loaded: Loaded) -> None:
+        self.keys[file.path] = key
+        self._files.append(FileRow(os.fsencode(file.path), file.size, file.mtime_ns, key, *loaded.details))
+        if loaded.photo is not None:
+            self._photos[key] = PhotoRow(key, *loaded.photo)
+        for number, error in loaded.refused.items():
+            space = self._spaces[number]
+            self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
+        for number, prepared in loaded.prepared.items():
+            space = self._spaces[number]
+            self._refuse_infinite(space, space.add(file, key, prepared))
 
     def _refuse_infinite(self, space: Filling, photos: Iterable[tuple[PhotoFile, bytes]]) -> None:
         for file, key in photos:
@@ -142,19 +124,7 @@ class Pipeline:
         )  # fmt: skip
 
     def _commit(self) -> None:
-        # Vectors first: a file row without vectors would cost a look at the file again, vectors without one likewise.
-        for space in self._spaces:
-            space.commit()
-        if self._photos:
-            self._store.add_photos(list(self._photos.values()))
-        if self._files:
-            self._store.add_files(self._files)
-        if self._failed:
-            self._store.add_failures(self._failed)
+        vectors = [(space, space.take_done()) for space in self._spaces]
+        self._writer.write(Batch(vectors, list(self._photos.values()), self._files, self._failed))
         self._photos, self._files, self._failed = {}, [], []
         self._since, self._committed_at = 0, time.monotonic()
-
-
-def _rows(file: PhotoFile, key: bytes, photo: Photo) -> tuple[FileRow, PhotoRow]:
-    seen = FileRow(os.fsencode(file.path), file.size, file.mtime_ns, key, photo.taken_at, photo.camera)
-    return seen, PhotoRow(key, photo.width, photo.height, photo.format, photo.orientation)

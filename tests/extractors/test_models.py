@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, build, describe, weights
+from photorank.extractors import Feature, build, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -32,7 +32,7 @@ def photos() -> list[np.ndarray]:
 
 def vectors(feature: Feature, batch_size: int = 4) -> np.ndarray:
     extractor = build(feature, "cpu", batch_size)
-    out = extractor.embed([extractor.prepare(photo) for photo in photos()])
+    out = extractor.embed([preparer(feature)(photo) for photo in photos()])
     assert out.shape == (3, extractor.dim)
     assert out.dtype == np.float32
     return out
@@ -143,8 +143,9 @@ def test_a_middle_layer_is_averaged_over_the_picture(tmp_path: Path) -> None:
 
 
 def test_a_vector_does_not_depend_on_its_neighbours() -> None:
-    extractor = build(describe("cnn", CnnConfig(model="resnet18", weights="random")), "cpu", 8)
-    prepared = [extractor.prepare(photo) for photo in photos()]
+    feature = describe("cnn", CnnConfig(model="resnet18", weights="random"))
+    extractor = build(feature, "cpu", 8)
+    prepared = [preparer(feature)(photo) for photo in photos()]
     together = extractor.embed(prepared)
     alone = np.concatenate([extractor.embed([each]) for each in prepared])
     np.testing.assert_array_equal(together, alone)
@@ -242,7 +243,7 @@ def test_pyiqa_metrics_are_pyiqas_own() -> None:
     extractor = build(feature, "cpu", 4)
     assert extractor.dim == 2
     photo = np.kron(photos()[0], np.ones((2, 2, 1), np.uint8))
-    found = extractor.embed([extractor.prepare(photo)])
+    found = extractor.embed([preparer(feature)(photo)])
     picture = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
     expected = [float(pyiqa.create_metric(name, device="cpu")(picture)) for name in ("piqe", "entropy")]
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
@@ -268,7 +269,7 @@ def test_a_metric_whose_weights_are_not_there_says_where_they_go(monkeypatch: py
 def test_cuda_gives_the_vectors_of_the_processor(config: Any, precision: str) -> None:
     feature = describe("mine", config, precision)
     extractor = build(feature, "cuda", 4)
-    found = extractor.embed([extractor.prepare(photo) for photo in photos()])
+    found = extractor.embed([preparer(feature)(photo) for photo in photos()])
     expected = vectors(describe("mine", config, "float32"))
     assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
 

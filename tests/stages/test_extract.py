@@ -20,7 +20,7 @@ from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors.statistics import STATISTICS, statistics
 from photorank.photos import decode_photo, photo_key
-from photorank.stages import filling, pipeline
+from photorank.stages import filling, loader, loading
 from photorank.stages.extract import ExtractReport, extract
 from photorank.store import FeatureStore
 from tests.conftest import Run, make_picture
@@ -30,6 +30,16 @@ NOT_ROOT = os.name == "nt" or os.geteuid() != 0
 
 def go(folder: Path, store: Path, retry: bool = False, **options: Any) -> ExtractReport:
     return extract([folder], store, ExtractConfig(**options), retry_failed=retry)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos are loaded here, where a test can put something in the way."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("no children today")
+
+    monkeypatch.setattr(loading, "Child", refuse)
 
 
 def the_space(store: Path) -> Any:
@@ -61,6 +71,7 @@ def test_tables_say_what_was_seen_where(photo_folder: Path, tmp_path: Path) -> N
     assert sizes[photo_key((photo_folder / "tall.jpg").read_bytes())] == (120, 160, "JPEG")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_second_call_opens_no_file_and_builds_nothing(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +80,7 @@ def test_a_second_call_opens_no_file_and_builds_nothing(
     def never(*_: object) -> None:
         raise AssertionError("nothing was to be done")
 
-    monkeypatch.setattr(pipeline, "read_photo", never)
+    monkeypatch.setattr(loader, "read_photo", never)
     monkeypatch.setattr(filling, "build", never)
     again = go(photo_folder, tmp_path / "S")
     assert (again.unchanged, sum(again.computed.values())) == (6, 0)
@@ -77,6 +88,7 @@ def test_a_second_call_opens_no_file_and_builds_nothing(
     assert again.keys == first.keys
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_moved_copied_touched_and_captioned_photos_are_never_decoded_again(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +104,7 @@ def test_moved_copied_touched_and_captioned_photos_are_never_decoded_again(
     def never(*_: object) -> None:
         raise AssertionError("these photos are known")
 
-    monkeypatch.setattr(pipeline, "decode_photo", never)
+    monkeypatch.setattr(loader, "decode_photo", never)
     report = go(photo_folder, tmp_path / "S")
     assert (sum(report.computed.values()), list(report.rows.values()), report.failures) == (0, [6], [])
     assert len(report.keys) == 7
@@ -201,6 +213,7 @@ def test_bad_files_are_listed_once_with_their_cause_and_the_others_done(
     assert sorted(path for path in (tmp_path / "S").rglob("*")) == before  # nothing to do writes nothing
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_known_failure_is_told_but_not_tried_until_it_changes_or_is_asked_for(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,8 +221,8 @@ def test_a_known_failure_is_told_but_not_tried_until_it_changes_or_is_asked_for(
     bad.write_bytes(b"not yet")
     go(photo_folder, tmp_path / "S")
     opened: list[str] = []
-    really = pipeline.read_photo
-    monkeypatch.setattr(pipeline, "read_photo", lambda path: opened.append(path) or really(path))
+    really = loader.read_photo
+    monkeypatch.setattr(loader, "read_photo", lambda path: opened.append(path) or really(path))
     assert [failure.path for failure in go(photo_folder, tmp_path / "S").failures] == [str(bad)]
     assert opened == []
     assert len(go(photo_folder, tmp_path / "S", retry=True).failures) == 1
@@ -292,6 +305,7 @@ def test_a_folder_without_photos_and_a_path_that_is_not_there(tmp_path: Path) ->
     assert not (tmp_path / "S").exists()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_vector_that_is_not_finite_is_a_failure_of_that_feature_alone(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,84 @@
+"""From a decoded photo to the pixels that a network sees: resized, cropped or padded, still uint8.
+
+Imports Pillow and numpy only, since it runs in the processes that load photos. The arithmetic is that of the libraries
+whose models it feeds (torchvision, open_clip, timm): the same Pillow calls with the same sizes, so the pixels are equal
+to theirs bit for bit. Turning them into floats is left to the device, see `photorank.extractors.device`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from photorank.errors import PhotoError
+
+Pixels = NDArray[np.uint8]
+Mode = Literal["shortest", "longest", "squash", "pad"]
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_TOO_LARGE = 64_000_000  # pixels after resizing: a photo of 1 x 5,000 would need a gigabyte to be 256 high
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo is brought to a network's size. Sizes are (height, width)."""
+
+    mode: Mode
+    """shortest: all of `resize` covered, rounded as by torchvision and open_clip; longest: all of the photo inside
+    `resize`, as by timm and open_clip; squash: to `resize` whatever the shape; pad: all of it inside `size`, centred,
+    as by `PIL.ImageOps.pad`."""
+    resize: tuple[int, int]
+    size: tuple[int, int]
+    """What comes out: cut from the centre, or padded with `fill` where the photo is smaller."""
+    interpolation: str = "bilinear"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+    def __call__(self, rgb: Pixels) -> Pixels:
+        """(height, width, 3) uint8 sRGB of any size → (*size, 3) uint8, C-contiguous. PhotoError, as the rest of a
+        sentence that begins with the path, for a photo too narrow to be resized."""
+        height, width = self.resized(rgb.shape[0], rgb.shape[1])
+        if height * width > _TOO_LARGE:
+            raise PhotoError(f"is too narrow to be resized: it would have {height} x {width} pixels")
+        image, kernel = Image.fromarray(rgb), INTERPOLATIONS[self.interpolation]
+        if self.mode == "pad":
+            return np.array(ImageOps.pad(image, self.size[::-1], kernel, color=self.fill))
+        if (width, height) != image.size:
+            image = image.resize((width, height), kernel)
+        return _cropped(np.asarray(image), self.size, self.fill)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width to which a photo of this size is resized."""
+        if self.mode == "squash":
+            return self.resize
+        if self.mode == "shortest" and self.resize[0] == self.resize[1]:
+            # torchvision.transforms.functional._compute_resized_output_size
+            to, short, long = self.resize[0], min(height, width), max(height, width)
+            other = int(to * long / short)
+            return (to, other) if height <= width else (other, to)
+        # timm.data.transforms.ResizeKeepRatio
+        ratios = height / self.resize[0], width / self.resize[1]
+        ratio = min(ratios) if self.mode == "shortest" else max(ratios)
+        return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+
+def _cropped(pixels: Pixels, size: tuple[int, int], fill: tuple[int, int, int]) -> Pixels:
+    """Cut to size from the centre, padded first where too small; rounded as by torchvision's `center_crop`."""
+    (height, width), (tall, wide) = pixels.shape[:2], size
+    if tall > height or wide > width:
+        missing = max(0, tall - height), max(0, wide - width)
+        padded = np.empty((height + missing[0], width + missing[1], 3), np.uint8)
+        padded[:] = fill
+        top, left = missing[0] // 2, missing[1] // 2
+        padded[top : top + height, left : left + width] = pixels
+        pixels, (height, width) = padded, padded.shape[:2]
+    top, left = round((height - tall) / 2), round((width - wide) / 2)
+    return np.ascontiguousarray(pixels[top : top + tall, left : left + wide])

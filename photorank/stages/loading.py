@@ -1,0 +1,242 @@
+"""Keeping the processes that load photos: a file to each that is free, what they made of it back, within bounds.
+
+A child that dies or takes too long costs its own photo and nobody else's: the photo is listed, another child starts.
+Results wait in a queue that is bounded by number and bytes, so memory does not grow with the folder or a slow model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from photorank.errors import ConfigError
+from photorank.extractors import Feature
+from photorank.photos import PhotoFile
+from photorank.stages import loader
+from photorank.stages.loader import Loaded, Loader
+
+Lacking = Callable[[bytes], Sequence[int]]
+"""From a photo's key to the numbers of the features to prepare."""
+
+log = logging.getLogger(__name__)
+
+QUEUE_BYTES = 256 << 20
+_START_SECONDS = 60.0
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How photos are loaded. `processes`: how many children; `queued`: photos that may wait for the models;
+    `photo_seconds`: after which a photo is given up; `nice`: by how much the children step back for others."""
+
+    max_pixels: int
+    processes: int
+    queued: int
+    photo_seconds: float
+    nice: int = 0
+
+
+class Child:
+    """One child process and the conversation with it."""
+
+    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
+        """ConfigError where the child cannot load these features; OSError or EOFError where it cannot be started."""
+        self._seconds, self._deadline, self.overdue = options.photo_seconds, time.monotonic() + _START_SECONDS, False
+        environment = {**os.environ, **_ONE_THREAD}
+        self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
+            [*loader.COMMAND, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        try:
+            loader.send(self._source, loader.describe(features, options.max_pixels, options.nice))
+            header, _ = loader.receive(self._sink)
+            if "error" in header:
+                raise ConfigError(header["error"])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _source(self) -> Any:
+        return self._process.stdin
+
+    @property
+    def _sink(self) -> Any:
+        return self._process.stdout
+
+    def load(self, path: str, lacking: Lacking) -> Loaded:
+        """What the child made of a file; EOFError or OSError where it died over it."""
+        self._deadline = time.monotonic() + self._seconds
+        loader.send(self._source, {"path": path})
+        header, arrays = loader.receive(self._sink)
+        key = None
+        if "key" in header:
+            key = bytes.fromhex(header["key"])
+            loader.send(self._source, {"lacking": list(lacking(key))})
+            header, arrays = loader.receive(self._sink)
+        self._deadline = float("inf")
+        return loader.unpack(key, header, arrays)
+
+    def kill(self) -> None:
+        """End the child, whatever it does; whoever waits for it finds that it is gone."""
+        self._process.kill()
+
+    def kill_if_overdue(self) -> None:
+        """End a child that had its time."""
+        if time.monotonic() > self._deadline:
+            self.overdue = True
+            self.kill()
+
+    def why(self) -> str:
+        """Of a child that is gone: how it ended, as the rest of a sentence that begins with the photo's path."""
+        if self.overdue:
+            return f"was given up: it was not loaded within {self._seconds:g} s"
+        status = self._process.wait()
+        return f"ended the process that loaded it ({f'signal {-status}' if status < 0 else f'status {status}'})"
+
+    def close(self) -> None:
+        """End the child and let go of its pipes."""
+        self._process.kill()
+        self._process.wait()
+        self._sink.close()
+        with contextlib.suppress(OSError):  # what was not yet sent
+            self._source.close()
+
+
+class _InThisProcess:
+    """Stands in for a child where none can be started: nothing is isolated then."""
+
+    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
+        self.load = Loader(features, options.max_pixels).load
+
+    def kill(self) -> None:
+        """There is nothing to end."""
+
+    kill_if_overdue = close = kill
+
+
+class LoaderPool:
+    """Loads files in several children at once. A context manager: at its end no child is left."""
+
+    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
+        self._features, self._options = features, options
+        self._results: deque[tuple[PhotoFile, Loaded]] = deque()
+        self._bytes, self._changed = 0, threading.Condition()
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._children: dict[int, Child | _InThisProcess] = {}
+        self._threads: list[threading.Thread] = []
+        self._at_work = 0
+
+    def __enter__(self) -> LoaderPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            for child in list(self._children.values()):
+                child.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def load(self, files: Iterable[PhotoFile], lacking: Lacking) -> Iterator[tuple[PhotoFile, Loaded]]:
+        """Every file and what was made of it, as they are done."""
+        pending = iter(files)
+        self._at_work = self._options.processes
+        for number in range(self._options.processes):
+            thread = threading.Thread(target=self._work, args=(number, pending, lacking), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        watch = threading.Thread(target=self._watch, daemon=True)
+        self._threads.append(watch)
+        watch.start()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._results or not self._at_work or self._error)
+                if self._error is not None:
+                    raise self._error
+                if not self._results:
+                    return
+                file, loaded = self._results.popleft()
+                self._bytes -= _size(loaded)
+                self._changed.notify_all()
+            yield file, loaded
+
+    def _work(self, number: int, pending: Iterator[PhotoFile], lacking: Lacking) -> None:
+        """Give one child after the other a file, until there are none."""
+        try:
+            while (file := self._next(pending)) is not None:
+                self._put(file, self._load(number, file, lacking))
+        except BaseException as error:
+            self._error = self._error or error
+        finally:
+            child = self._children.pop(number, None)
+            if child is not None:
+                child.close()
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    def _next(self, pending: Iterator[PhotoFile]) -> PhotoFile | None:
+        with self._changed:
+            return None if self._stopped else next(pending, None)
+
+    def _load(self, number: int, file: PhotoFile, lacking: Lacking) -> Loaded:
+        if number not in self._children:
+            self._children[number] = self._start()
+        child = self._children[number]
+        try:
+            return child.load(file.path, lacking)
+        except (EOFError, OSError):
+            if not isinstance(child, Child):
+                raise
+            del self._children[number]
+            loaded = Loaded(failure=("load", child.why()))
+            child.close()
+            return loaded
+
+    def _start(self) -> Child | _InThisProcess:
+        try:
+            return Child(self._features, self._options)
+        except (OSError, EOFError) as error:
+            log.warning(
+                "photos are loaded in this process, which a damaged one could end: no other can be started (%s)",
+                error or "it ended at once",
+            )
+            return _InThisProcess(self._features, self._options)
+
+    def _put(self, file: PhotoFile, loaded: Loaded) -> None:
+        size = _size(loaded)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopped or not self._results
+                or (len(self._results) < self._options.queued and self._bytes + size <= QUEUE_BYTES)
+            )  # fmt: skip
+            self._results.append((file, loaded))
+            self._bytes += size
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or not self._at_work, timeout=0.5)
+                if self._stopped or not self._at_work:
+                    return
+            for child in list(self._children.values()):
+                child.kill_if_overdue()
+
+
+def _size(loaded: Loaded) -> int:
+    return sum(array.nbytes for prepared in loaded.prepared.values() for array in prepared)
