@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from photorank import heif
 from photorank.errors import PhotoError
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -55,7 +56,7 @@ def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]
 
     Raises PhotoError on whatever cannot be decoded.
     """
-    plugin = next((plugin for magic, plugin in _PLUGINS if magic.match(data)), None)
+    plugin = next((plugin for magic, plugin in _PLUGINS if magic.match(data)), None) or heif.plugin(data)
     if plugin is None:
         raise PhotoError("is not an image that photorank can read")
     _hush()
@@ -63,7 +64,7 @@ def decode(data: bytes, orientation: int, max_pixels: int) -> tuple[Pixels, str]
         with plugin(io.BytesIO(data)) as image:
             _load(image, max_pixels)
             rgb = _to_rgb(image.copy() if isinstance(image, TiffImageFile) else image)
-            if orientation in _UPRIGHT:
+            if orientation in _UPRIGHT and image.format != "HEIF":  # libheif has turned it
                 rgb = rgb.transpose(_UPRIGHT[orientation])
             return np.array(rgb), str(image.format)
     except PhotoError:
