@@ -55,6 +55,18 @@ def exif_and_orientation(data: bytes) -> tuple[bytes, int]:
     return _exif(data, parts), _orientation(data, parts, primary)
 
 
+def is_cut_short(data: bytes) -> bool:
+    """Whether a box, of any ISO base media file, goes on beyond the end."""
+    at = 0
+    for _ in range(_MOST):
+        if at + 8 > len(data):
+            break
+        size = _number(data, at, 4)
+        size = _number(data, at + 8, 8) if size == 1 else size or len(data) - at
+        at += max(size, 8)
+    return at != len(data)
+
+
 def plugin(data: bytes) -> type[ImageFile] | None:
     """Pillow's class for a HEIC or AVIF photo, None for anything else. HEIC comes out turned already, AVIF does not.
 

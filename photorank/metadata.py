@@ -68,11 +68,16 @@ def read_header(data: bytes) -> Header:
         exif, turned = heif.exif_and_orientation(data)
         return Header([(0, len(data))], exif.removeprefix(_EXIF), False, turned)
     elif data.startswith(_LIKE_TIFF):  # the RAWs of Olympus and Panasonic, TIFFs but for their third and fourth byte
-        exif = data[:2] + (b"*\0" if data.startswith(b"II") else b"\0*") + data[4:]
+        exif = tiff_of(data)
     elif data.startswith(b"FUJIFILMCCD-RAW"):  # begins with a whole JPEG
         start, size = (_number(data[at : at + 4], "big") for at in (84, 88))
         exif = _read_jpeg(data[start : start + size]).exif
     return Header([(0, len(data))], exif.removeprefix(_EXIF), False)
+
+
+def tiff_of(data: bytes) -> bytes:
+    """The TIFF that a RAW is but for its third and fourth byte; anything else as it is."""
+    return data[:2] + (b"*\0" if data.startswith(b"II") else b"\0*") + data[4:] if data.startswith(_LIKE_TIFF) else data
 
 
 def orientation_segment(orientation: int) -> bytes:
@@ -146,7 +151,9 @@ def _number(value: bytes, order: Order | None) -> int:
     return int.from_bytes(value, order or "big")
 
 
-def directory(tiff: bytes, at: int | None = None, wanted: frozenset[int] = _WANTED) -> dict[int, tuple[int, bytes]]:
+def directory(
+    tiff: bytes, at: int | None = None, wanted: frozenset[int] = _WANTED, longest: int = _LONGEST
+) -> dict[int, tuple[int, bytes]]:
     """Wanted tags of the directory at an offset, or of the main one → type and value's bytes, where these are there."""
     order, found = _order(tiff), dict[int, tuple[int, bytes]]()
     if order is None:
@@ -160,7 +167,7 @@ def directory(tiff: bytes, at: int | None = None, wanted: frozenset[int] = _WANT
         tag, kind = _number(tiff[entry : entry + 2], order), _number(tiff[entry + 2 : entry + 4], order)
         value = entry + 4 + wide
         size = _SIZES.get(kind, 0) * _number(tiff[entry + 4 : value], order)
-        if tag in wanted and 0 < size <= _LONGEST:
+        if tag in wanted and 0 < size <= longest:
             start = value if size <= wide else _number(tiff[value : value + wide], order)
             if start + size <= len(tiff):
                 found[tag] = kind, tiff[start : start + size]

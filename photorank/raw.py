@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
+from photorank import heif
 from photorank.decoding import Pixels, decode
 from photorank.errors import PhotoError
-from photorank.metadata import Order, directory, orientation, read_header
+from photorank.metadata import Order, directory, orientation, read_header, tiff_of
 
 if TYPE_CHECKING:
     import rawpy
@@ -30,9 +31,12 @@ _MAGIC = re.compile(
 )
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DNG_VERSION, _PHOTOMETRIC, _SUBIFDS = 0xC612, 262, 330
-_WANTED = frozenset({_DNG_VERSION, _PHOTOMETRIC, _SUBIFDS})
+_PLACES = ((273, 279), (324, 325))  # where strips and tiles begin, and how many bytes each has
+_WANTED = frozenset({_DNG_VERSION, _PHOTOMETRIC, _SUBIFDS, *_PLACES[0], *_PLACES[1]})
+_LONGEST = 1 << 20  # bytes of a tag's value: large pictures have thousands of tiles
 _MOST_DIRECTORIES = 16  # that are looked at: cameras write four
 _OF_SENSOR = (32803, 34892)  # photometric interpretations: a colour filter array, and linear RAW
+_Directory = dict[int, tuple[int, bytes]]
 _ORIENTATION_OF_FLIP = (1, 2, 4, 3, 5, 8, 6, 7)  # LibRaw's bits: mirrored left to right, top to bottom, transposed
 
 
@@ -42,17 +46,41 @@ def is_raw(data: bytes) -> bool:
 
 
 def _is_raw_tiff(data: bytes) -> bool:
-    main = directory(data, wanted=_WANTED)
-    below = _numbers(data, *main.get(_SUBIFDS, (0, b"")))[:_MOST_DIRECTORIES]
-    directories = [main, *(directory(data, at, _WANTED) for at in below)]
-    interpretations = [_numbers(data, *each.get(_PHOTOMETRIC, (0, b""))) for each in directories]
-    return _DNG_VERSION in main or any(number in _OF_SENSOR for each in interpretations for number in each)
+    return _DNG_VERSION in directory(data, wanted=_WANTED) or bool(_of_sensor(data))
 
 
-def _numbers(tiff: bytes, kind: int, value: bytes) -> list[int]:
+def _of_sensor(tiff: bytes) -> list[_Directory]:
+    """The main directory and those right below it, as far as they describe the sensor's data."""
+    main = directory(tiff, wanted=_WANTED, longest=_LONGEST)
+    below = _numbers(tiff, main, _SUBIFDS)[:_MOST_DIRECTORIES]
+    every = [main, *(directory(tiff, at, _WANTED, _LONGEST) for at in below)]
+    return [each for each in every if any(number in _OF_SENSOR for number in _numbers(tiff, each, _PHOTOMETRIC))]
+
+
+def _numbers(tiff: bytes, tags: _Directory, tag: int) -> list[int]:
+    kind, value = tags.get(tag, (0, b""))
     size = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}.get(kind, len(value) + 1)
     order: Order = "little" if tiff.startswith(b"I") else "big"
     return [int.from_bytes(value[at : at + size], order) for at in range(0, len(value) - size + 1, size)]
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether the sensor's data go on beyond the end, which LibRaw takes for darkness.
+
+    Seen where boxes, a header or a directory that is marked as the sensor's say where they are: not in CR2, ORF, RW2.
+    """
+    if data.startswith(b"FUJIFILMCCD-RAW"):
+        return sum(int.from_bytes(data[at : at + 4], "big") for at in (100, 104)) > len(data)
+    if data[4:8] == b"ftyp":
+        return heif.is_cut_short(data)
+    tiff = tiff_of(data)
+    ends = (
+        start + size
+        for tags in _of_sensor(tiff)
+        for starts, sizes in _PLACES
+        for start, size in zip(_numbers(tiff, tags, starts), _numbers(tiff, tags, sizes), strict=False)
+    )
+    return any(end > len(data) for end in ends)
 
 
 def develop(data: bytes, max_pixels: int) -> tuple[Pixels, str, int]:
@@ -68,10 +96,12 @@ def develop(data: bytes, max_pixels: int) -> tuple[Pixels, str, int]:
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             turned = _ORIENTATION_OF_FLIP[raw.sizes.flip & 7]
-            found = _preview(raw, turned)
+            found = _preview(raw, data, turned)
             if found is not None:
                 jpeg, turned = found
                 return decode(jpeg, turned, max_pixels)[0], PREVIEW, turned
+            if _is_cut_short(data):
+                raise PhotoError("is truncated")
             return _demosaiced(raw, max_pixels), DEMOSAICED, turned
     except PhotoError:
         raise
@@ -85,11 +115,8 @@ def develop(data: bytes, max_pixels: int) -> tuple[Pixels, str, int]:
         raise PhotoError(f"is truncated or damaged ({_sentence(error)})") from error
 
 
-def _preview(raw: rawpy.RawPy, turned: int) -> tuple[bytes, int] | None:
-    """The largest JPEG in the file and its orientation, if it is at least half as wide and high as the RAW's picture.
-
-    LibRaw gives a JPEG that has no EXIF one of its own making, which says the RAW's orientation.
-    """
+def _preview(raw: rawpy.RawPy, data: bytes, turned: int) -> tuple[bytes, int] | None:
+    """The largest JPEG in the file, and its orientation; None if it is less than half as wide or high as the RAW."""
     import rawpy
 
     try:
@@ -98,8 +125,11 @@ def _preview(raw: rawpy.RawPy, turned: int) -> tuple[bytes, int] | None:
         return None
     if thumbnail.format != rawpy.ThumbFormat.JPEG or not isinstance(thumbnail.data, bytes):
         return None
-    header = read_header(thumbnail.data)
-    jpeg = b"".join(thumbnail.data[start:end] for start, end in header.kept)  # what `decode` gets of any other JPEG
+    jpeg = thumbnail.data
+    if jpeg[2:4] == b"\xff\xe1" and jpeg[2:256] not in data:  # an EXIF segment that LibRaw put there, not the camera
+        jpeg = jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
+    header = read_header(jpeg)
+    jpeg = b"".join(jpeg[start:end] for start, end in header.kept)  # what `decode` gets of any other JPEG
     try:
         with JpegImageFile(io.BytesIO(jpeg)) as image:
             size = image.size

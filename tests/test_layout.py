@@ -26,6 +26,7 @@ ALLOWED_BESIDE = {
     ("photos", "metadata"),
     ("photos", "raw"),
     ("raw", "decoding"),
+    ("raw", "heif"),
     ("raw", "metadata"),
     ("decoding", "heif"),
     ("metadata", "heif"),
