@@ -64,7 +64,7 @@ def is_cut_short(data: bytes) -> bool:
         size = _number(data, at, 4)
         size = _number(data, at + 8, 8) if size == 1 else size or len(data) - at
         at += max(size, 8)
-    return at != len(data)
+    return at > len(data)
 
 
 def plugin(data: bytes) -> type[ImageFile] | None:
@@ -84,7 +84,7 @@ def plugin(data: bytes) -> type[ImageFile] | None:
         from PIL import AvifImagePlugin
 
         if not AvifImagePlugin.SUPPORTED:
-            raise PhotoError("is an AVIF photo, which this build of Pillow cannot read: pip install --force pillow")
+            raise PhotoError("is an AVIF photo, which this Pillow cannot read: pip install --force-reinstall pillow")
         return AvifImagePlugin.AvifImageFile
     return None
 

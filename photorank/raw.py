@@ -146,6 +146,8 @@ def _of_preview(own: int, size: tuple[int, int], turned: int, whole: tuple[int, 
 
     That shows where one of the two then lies on its side.
     """
+    if size[0] == size[1] or whole[0] == whole[1]:
+        return own
     upright = _is_tall(whole, turned)
     return next((each for each in (own, turned, 1) if _is_tall(size, each) == upright), own)
 

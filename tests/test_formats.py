@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -80,6 +81,33 @@ def test_an_orientation_in_the_exif_alone_is_a_note(kind: str) -> None:
     photo = decode_photo(data)
     assert orientation(read_header(data).exif) == 6
     assert photo.orientation == photo_orientation(data) == 1 and close(photo.rgb, scene(), 3)
+
+
+@needs_avif
+def test_the_first_frame_of_an_avif() -> None:
+    data = encoded(scene(), "AVIF", save_all=True, append_images=[scene().rotate(90)], quality=100, subsampling="4:4:4")
+    assert data[8:12] == b"avis" and close(decode_photo(data).rgb, scene(), 3)
+
+
+@needs_heif
+def test_a_size_that_only_the_boxes_claim() -> None:
+    data = heic(scene())
+    at = data.index(b"ispe") + 8
+    for claimed in ((24, 16), (480, 320), (12_000, 12_000), (0, 0)):
+        with pytest.raises(PhotoError):
+            decode_photo(data[:at] + struct.pack(">II", *claimed) + data[at + 8 :])
+
+
+@needs_heif
+@needs_raw
+@needs_avif
+def test_threads_agree_on_all_of_them() -> None:
+    exif = exif_of(5)
+    photos = [picture(kind, turned(scene(), 5), exif) for kind in ("HEIC", "AVIF")]
+    photos = [*photos, dng(6), dng(3, jpeg((60, 40)), (60, 40))] * 10
+    expected = [decode_photo(data).rgb.tobytes() for data in photos[:4]] * 10
+    with ThreadPoolExecutor(4) as pool:
+        assert [photo.rgb.tobytes() for photo in pool.map(decode_photo, photos)] == expected
 
 
 @needs_avif
@@ -195,7 +223,7 @@ def test_a_raw_photo_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pillow_without_avif(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.AvifImagePlugin.SUPPORTED", False)
-    with pytest.raises(PhotoError, match=r"^is an AVIF photo, which this build of Pillow cannot read: pip install"):
+    with pytest.raises(PhotoError, match=r"^is an AVIF photo, which this Pillow cannot read: pip install"):
         decode_photo(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(50))
 
 
@@ -241,7 +269,7 @@ COLOURS = ((200, 40, 60), (50, 190, 80), (60, 70, 210), (180, 170, 160))
 SIZE = (96, 64)
 
 
-def directory_bytes(tags: Tags, at: int, following: int = 0) -> bytes:
+def directory_bytes(tags: Tags, at: int) -> bytes:
     """A little-endian TIFF directory that begins at an offset, with what does not fit into it behind it."""
     head, tail = struct.pack("<H", len(tags)), b""
     for tag in sorted(tags):
@@ -256,29 +284,21 @@ def directory_bytes(tags: Tags, at: int, following: int = 0) -> bytes:
         if len(raw) > 4:
             raw, tail = struct.pack("<I", at + 6 + 12 * len(tags) + len(tail)), tail + raw + bytes(len(raw) % 2)
         head += raw.ljust(4, b"\0")
-    return head + struct.pack("<I", following) + tail
+    return head + bytes(4) + tail
 
 
 def tiff_of(main: Tags, below: Sequence[Tags] = (), blocks: Sequence[bytes] = ()) -> bytes:
-    """A TIFF whose directories come first. A tag's value `("block", n)` is where the n-th block went."""
-    starts, size = [0] * len(blocks), 0
-    places = [0] * len(below)
+    """A TIFF whose directories come first, then the blocks; tag 273 is the number of a directory's block."""
+    starts, places = [0] * len(blocks), [0] * len(below)
     for _ in range(2):  # the first time to know how long everything is
-        data, places_now = b"II*\0\x08\0\0\0", []
-        located = [
-            {**tags, **({273: (4, [starts[tags[273][1][0]]])} if 273 in tags else {})} for tags in (main, *below)
-        ]
-        if below:
-            located[0][330] = (4, places)
-        for tags in located:
-            places_now.append(len(data))
-            data += directory_bytes(tags, len(data))
-            data += bytes(len(data) % 2)
-        size, starts = len(data), []
-        for block in blocks:
-            starts.append(size)
-            size += len(block)
-        places = places_now[1:]
+        data, at = b"II*\0\x08\0\0\0", []
+        for number, tags in enumerate((main, *below)):
+            placed = {330: (4, places)} if below and number == 0 else {}
+            if 273 in tags:
+                placed[273] = 4, [starts[tags[273][1][0]]]
+            at.append(len(data))
+            data += directory_bytes({**tags, **placed}, len(data))
+        places, starts = at[1:], [len(data) + sum(map(len, blocks[:number])) for number in range(len(blocks))]
     return data + b"".join(blocks)
 
 
@@ -297,6 +317,27 @@ def mosaic(rgb: np.ndarray) -> np.ndarray:
     return np.rint(seen).astype("<u2")
 
 
+ABOUT: Tags = {
+    271: (2, b"photorank\0"), 272: (2, b"test camera\0"), 274: (3, [1]), 50706: (1, [1, 4, 0, 0]),
+    50708: (2, b"photorank test\0"), 50721: (10, FROM_XYZ), 50728: (5, [1, 1, 1]), 50778: (3, [21]),
+}  # fmt: skip
+
+
+def sensor_tags(width: int, height: int) -> Tags:
+    return {
+        254: (4, [0]), 256: (4, [width]), 257: (4, [height]), 258: (3, [16]), 259: (3, [1]), 262: (3, [32803]),
+        277: (3, [1]), 278: (4, [height]), 279: (4, [2 * width * height]), 284: (3, [1]),
+        33421: (3, [2, 2]), 33422: (1, [0, 1, 1, 2]), 50714: (3, [0]), 50717: (3, [65535]),
+    }  # fmt: skip
+
+
+def preview_tags(size: tuple[int, int], length: int) -> Tags:
+    return {
+        254: (4, [1]), 256: (4, [size[0]]), 257: (4, [size[1]]), 258: (3, [8, 8, 8]), 259: (3, [7]), 262: (3, [6]),
+        277: (3, [3]), 278: (4, [size[1]]), 279: (4, [length]),
+    }  # fmt: skip
+
+
 def dng(
     way: int = 1,
     preview: bytes | None = None,
@@ -308,33 +349,17 @@ def dng(
     """A small DNG; `nested` as Adobe writes it, with a thumbnail in the main directory and the sensor's data below."""
     sensor = mosaic(planted()) if sensor is None else sensor
     height, width = sensor.shape
-    about: dict[int, tuple[int, Sequence[float] | bytes]] = {
-        271: (2, b"photorank\0"), 272: (2, b"test camera\0"), 274: (3, [way]),
-        50706: (1, [1, 4, 0, 0]), 50708: (2, b"photorank test\0"),
-        50721: (10, FROM_XYZ), 50728: (5, neutral), 50778: (3, [21]),
-    }  # fmt: skip
-    whole: dict[int, tuple[int, Sequence[float] | bytes]] = {
-        254: (4, [0]), 256: (4, [width]), 257: (4, [height]), 258: (3, [16]), 259: (3, [1]), 262: (3, [32803]),
-        273: (4, [0]), 277: (3, [1]), 278: (4, [height]), 279: (4, [2 * width * height]), 284: (3, [1]),
-        33421: (3, [2, 2]), 33422: (1, [0, 1, 1, 2]), 50714: (3, [0]), 50717: (3, [65535]),
-    }  # fmt: skip
-    small: dict[int, tuple[int, Sequence[float] | bytes]] = {
+    about = {**ABOUT, 274: (3, [way]), 50728: (5, neutral)}
+    thumbnail = {
         254: (4, [1]), 256: (4, [12]), 257: (4, [8]), 258: (3, [8, 8, 8]), 259: (3, [1]), 262: (3, [2]),
-        273: (4, [1]), 277: (3, [3]), 278: (4, [8]), 279: (4, [12 * 8 * 3]), 284: (3, [1]),
+        273: (4, [0]), 277: (3, [3]), 278: (4, [8]), 279: (4, [12 * 8 * 3]), 284: (3, [1]),
     }  # fmt: skip
-    blocks = [sensor.tobytes(), bytes(12 * 8 * 3)]
-    main, below = ({**small, **about}, [whole]) if nested else ({**whole, **about}, [])
-    if preview is not None:
-        blocks.insert(1, preview)
-        below.append({
-            254: (4, [1]), 256: (4, [size[0]]), 257: (4, [size[1]]), 258: (3, [8, 8, 8]), 259: (3, [7]), 262: (3, [6]),
-            273: (4, [1]), 277: (3, [3]), 278: (4, [size[1]]), 279: (4, [len(preview)]),
-        })  # fmt: skip
-        main = {**main, **({273: (4, [2])} if nested else {})}
     # The sensor's data come last: cut short, the file still has all its tags.
-    last = {0: len(blocks) - 1, **{at: at - 1 for at in range(1, len(blocks))}}
-    moved = [{**tags, 273: (4, [last[int(tags[273][1][0])]])} for tags in (main, *below)]
-    return tiff_of(moved[0], moved[1:], [*blocks[1:], blocks[0]])
+    whole = {**sensor_tags(width, height), 273: (4, [2])}
+    main, below = ({**thumbnail, **about}, [whole]) if nested else ({**whole, **about}, [])
+    if preview is not None:
+        below.append({**preview_tags(size, len(preview)), 273: (4, [1])})
+    return tiff_of(main, below, [bytes(12 * 8 * 3), preview or b"", sensor.tobytes()])
 
 
 def jpeg(size: tuple[int, int], **options: object) -> bytes:
@@ -395,6 +420,8 @@ def test_a_small_preview_is_passed_over(size: tuple[int, int]) -> None:
         (6, 1, (96, 64), 6),  # says that it is turned, and lies on its side
         (3, 1, (96, 64), 1),
         (1, 1, (96, 64), 1),
+        (6, 1, (64, 64), 1),
+        (6, None, (64, 64), 6),
     ],
 )
 def test_a_preview_is_turned_once(way: int, own: int | None, size: tuple[int, int], applied: int) -> None:
@@ -403,6 +430,20 @@ def test_a_preview_is_turned_once(way: int, own: int | None, size: tuple[int, in
     assert (photo.format, photo.orientation) == ("RAW preview", applied)
     plain = np.asarray(Image.open(io.BytesIO(preview)))
     assert close(photo.rgb, upright(plain, applied))
+
+
+@needs_raw
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_largest_preview_is_taken(order: int) -> None:
+    sizes = [(24, 16), (90, 60)][::order]
+    previews = [jpeg(size) for size in sizes]
+    (first, second), blocks = (
+        [preview_tags(size, len(each)) for size, each in zip(sizes, previews, strict=True)],
+        previews,
+    )
+    main = {**ABOUT, **sensor_tags(*SIZE), 273: (4, [2])}
+    data = tiff_of(main, [{**first, 273: (4, [0])}, {**second, 273: (4, [1])}], [*blocks, mosaic(planted()).tobytes()])
+    assert close(decode_photo(data).rgb, decode_photo(jpeg((90, 60))).rgb)
 
 
 @needs_raw
@@ -480,7 +521,7 @@ def test_damaged_raws(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == ""
 
 
-def sub(photometric: int, **more: tuple[int, Sequence[float]]) -> Tags:
+def sub(photometric: int) -> Tags:
     return {254: (4, [0]), 262: (3, [photometric])}
 
 
