@@ -505,7 +505,7 @@ def test_damaged_raws(capfd: pytest.CaptureFixture[str]) -> None:
         survives_damage(data, 700)
     cut = dng()
     for end in (len(cut) - 1, len(cut) - 2000, len(cut) - 12_288):
-        with pytest.raises(PhotoError, match=r"^is truncated$"):
+        with pytest.raises(PhotoError, match=r"^is truncated"):
             decode_photo(cut[:end])
     for data in (
         b"FUJIFILMCCD-RAW 0201FF",
