@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from photorank import heif
 from photorank.errors import PhotoError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def decode(
 
     Raises PhotoError on whatever cannot be decoded.
     """
-    plugin = next((plugin for magic, plugin in _PLUGINS if magic.match(data)), None)
+    plugin = next((plugin for magic, plugin in _PLUGINS if magic.match(data)), None) or heif.plugin(data)
     if plugin is None:
         raise PhotoError("is not an image that photorank can read")
     _hush()
@@ -75,7 +76,7 @@ def decode(
             if pixels is None:
                 _load(image, max_pixels)
                 rgb = _to_rgb(image.copy() if isinstance(image, TiffImageFile) else image)
-                if orientation in _UPRIGHT:
+                if orientation in _UPRIGHT and image.format != "HEIF":  # libheif has turned it
                     rgb = rgb.transpose(_UPRIGHT[orientation])
                 pixels = np.array(rgb)
                 return pixels, pixels.shape[:2], str(image.format)

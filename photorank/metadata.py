@@ -19,6 +19,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from photorank import heif
+
 Order = Literal["little", "big"]
 
 _MARKER = re.compile(rb"\xff+([^\xff])")  # a marker may have any number of fill bytes before it
@@ -28,11 +30,12 @@ _LEFT_OUT = frozenset({0xE1, 0xED, 0xFE})  # APP1: EXIF, XMP; APP13: IPTC; COM
 # ill-formed: decoders disagree about whether a length follows it.
 _SEGMENTS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8})
 _EXIF = b"Exif\0\0"
+_LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 
 _MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY = 0x010F, 0x0110, 0x0112, 0x8769
 _TAKEN_AT, _OFFSET, _SUBSECOND = 0x9003, 0x9011, 0x9291
 _WANTED = frozenset({_MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY, _TAKEN_AT, _OFFSET, _SUBSECOND})
-_SIZES = {2: 1, 3: 2, 4: 4}  # of one value: ASCII, SHORT, LONG
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # of one value: BYTE, ASCII, SHORT, LONG, IFD, LONG8, IFD8
 _LONGEST = 1024  # bytes of a value that is worth reading
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -46,6 +49,8 @@ class Header(NamedTuple):
     """A TIFF structure, unchecked; empty where there is none."""
     well_formed: bool
     """Whether this is a JPEG whose header is a well-formed chain."""
+    turned: int | None = None
+    """The orientation by the container, 1..8, which overrules the one in the EXIF; None where only EXIF can say it."""
 
 
 def read_header(data: bytes) -> Header:
@@ -59,7 +64,20 @@ def read_header(data: bytes) -> Header:
         exif = next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), b"")
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         exif = next((data[start:end] for name, start, end in _riff_chunks(data) if name == b"EXIF"), b"")
+    elif heif.kind(data) is not None:
+        exif, turned = heif.exif_and_orientation(data)
+        return Header([(0, len(data))], exif.removeprefix(_EXIF), False, turned)
+    elif data.startswith(_LIKE_TIFF):  # the RAWs of Olympus and Panasonic, TIFFs but for their third and fourth byte
+        exif = tiff_of(data)
+    elif data.startswith(b"FUJIFILMCCD-RAW"):  # begins with a whole JPEG
+        start, size = (_number(data[at : at + 4], "big") for at in (84, 88))
+        exif = _read_jpeg(data[start : start + size]).exif
     return Header([(0, len(data))], exif.removeprefix(_EXIF), False)
+
+
+def tiff_of(data: bytes) -> bytes:
+    """The TIFF that a RAW is but for its third and fourth byte; anything else as it is."""
+    return data[:2] + (b"*\0" if data.startswith(b"II") else b"\0*") + data[4:] if data.startswith(_LIKE_TIFF) else data
 
 
 def orientation_segment(orientation: int) -> bytes:
@@ -68,21 +86,21 @@ def orientation_segment(orientation: int) -> bytes:
     return b"\xff\xe1\0\x22" + _EXIF + b"MM\0*\0\0\0\x08\0\x01" + entry + bytes(4)
 
 
-def orientation(exif: bytes) -> int:
-    """The orientation in 1..8; 1 where absent, unreadable or out of range.
+def orientation(exif: bytes, absent: int = 1) -> int:
+    """The orientation in 1..8; `absent` where there is none or one that is unreadable or out of range.
 
     XMP's tiff:Orientation is left alone on purpose, as browsers do: it is a note of what EXIF said once.
     """
-    kind, value = _directory(exif).get(_ORIENTATION, (0, b""))
-    number = _number(value[: _SIZES[kind]], _order(exif)) if kind in (3, 4) else 1
-    return number if 1 <= number <= 8 else 1
+    kind, value = directory(exif).get(_ORIENTATION, (0, b""))
+    number = _number(value[: _SIZES[kind]], _order(exif)) if kind in (3, 4) else absent
+    return number if 1 <= number <= 8 else absent
 
 
 def details(exif: bytes) -> tuple[str | None, str | None]:
     """When (ISO 8601; no time zone where EXIF has none) and with which camera; each None where absent or nonsense."""
-    main = _directory(exif)
+    main = directory(exif)
     kind, pointer = main.get(_EXIF_DIRECTORY, (0, b""))
-    more = _directory(exif, _number(pointer, _order(exif))) if kind == 4 else {}
+    more = directory(exif, _number(pointer, _order(exif))) if kind == 4 else {}
     make, model = _text(main, _MAKE), _text(main, _MODEL)
     # "NIKON CORPORATION" makes the "NIKON D90", "EASTMAN KODAK COMPANY" the "KODAK Z612".
     if model.lower().split(" ")[0] not in make.lower().split():
@@ -133,7 +151,9 @@ def _number(value: bytes, order: Order | None) -> int:
     return int.from_bytes(value, order or "big")
 
 
-def _directory(tiff: bytes, at: int | None = None) -> dict[int, tuple[int, bytes]]:
+def directory(
+    tiff: bytes, at: int | None = None, wanted: frozenset[int] = _WANTED, longest: int = _LONGEST
+) -> dict[int, tuple[int, bytes]]:
     """Wanted tags of the directory at an offset, or of the main one → type and value's bytes, where these are there."""
     order, found = _order(tiff), dict[int, tuple[int, bytes]]()
     if order is None:
@@ -147,7 +167,7 @@ def _directory(tiff: bytes, at: int | None = None) -> dict[int, tuple[int, bytes
         tag, kind = _number(tiff[entry : entry + 2], order), _number(tiff[entry + 2 : entry + 4], order)
         value = entry + 4 + wide
         size = _SIZES.get(kind, 0) * _number(tiff[entry + 4 : value], order)
-        if tag in _WANTED and 0 < size <= _LONGEST:
+        if tag in wanted and 0 < size <= longest:
             start = value if size <= wide else _number(tiff[value : value + wide], order)
             if start + size <= len(tiff):
                 found[tag] = kind, tiff[start : start + size]

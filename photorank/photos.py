@@ -19,8 +19,12 @@ from photorank.metadata import details, orientation, orientation_segment, read_h
 if TYPE_CHECKING:
     from photorank.decoding import Pixels
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""Endings, in lower case, of the files that are taken for photos in a folder."""
+_PICTURES = ".jpg .jpeg .jpe .mpo .png .webp .tif .tiff .bmp .gif .avif .heic .heif .hif"
+_RAWS = (
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .raf .orf .rw2 .rwl .pef .srw .3fr .fff .iiq .mrw .mef .mos .erf .gpr .x3f"
+)
+PHOTO_SUFFIXES = frozenset(f"{_PICTURES} {_RAWS}".split())
+"""Endings, in lower case, of the files that are taken for photos in a folder; what a file is, its bytes say."""
 MAX_PIXELS = 178_956_970
 """Twice the number from which Pillow warns of a decompression bomb; it refuses more by itself."""
 Fit: TypeAlias = Callable[[int, int], tuple[int, int]]
@@ -59,9 +63,10 @@ class Photo:
     width: int
     """Pixels of the upright photo."""
     format: str
-    """As Pillow names it: JPEG, PNG, WEBP, TIFF, GIF, BMP. A multi-picture file (MPO) is a JPEG."""
+    """As Pillow names it: JPEG, PNG, WEBP, TIFF, GIF, BMP, AVIF, HEIF. A multi-picture file (MPO) is a JPEG.
+    Of a camera RAW, "RAW preview" (the JPEG in it) or "RAW demosaiced" (made from the sensor's data)."""
     orientation: int
-    """EXIF's, 1..8: the one that was applied to make `rgb` upright."""
+    """In EXIF's numbers, 1..8: the one that was applied to make `rgb` upright."""
     taken_at: str | None
     """ISO 8601, without a time zone where EXIF has none."""
     camera: str | None
@@ -198,8 +203,12 @@ def photo_key(data: bytes) -> bytes:
 
 
 def photo_orientation(data: bytes) -> int:
-    """The EXIF orientation that `decode_photo` applies, 1..8; 1 where absent, unreadable or out of range."""
-    return orientation(read_header(data).exif)
+    """The orientation that `decode_photo` applies, 1..8; 1 where absent, unreadable or out of range.
+
+    Of a camera RAW it is what its EXIF says; `decode_photo` asks LibRaw, and the preview in the file.
+    """
+    header = read_header(data)
+    return header.turned or orientation(header.exif)
 
 
 def photo_details(data: bytes) -> tuple[str | None, str | None]:
@@ -217,11 +226,15 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS, fit: Fit | None = No
     than `max_pixels` pixels before memory is taken for them. Safe in several threads.
     """
     from photorank.decoding import decode  # imports Pillow, which finding photos and a warm store never need
+    from photorank.raw import develop, is_raw
 
     if not data:
         raise PhotoError("is empty")
     header = read_header(data)
-    turned = orientation(header.exif)
+    if is_raw(data):
+        rgb, name, turned = develop(data, max_pixels)
+        return Photo(rgb, *rgb.shape[:2], name, turned, *details(header.exif))
+    turned = header.turned or orientation(header.exif)
     # The decoder gets what the key has seen and nothing else, so that equal keys are equal pixels.
     seen = data if len(header.kept) == 1 else b"".join(data[start:end] for start, end in header.kept)
     rgb, (height, width), name = decode(seen, turned, max_pixels, fit)
