@@ -55,7 +55,8 @@ class Filling:
     @functools.cached_property
     def extractor(self) -> Extractor:
         """The model, built when the first photo needs it."""
-        return build(self.feature, self._config.device, self._config.batch_size)
+        with self._clock.span(f"build {self.feature.name}"):
+            return build(self.feature, self._config.device, self._config.batch_size)
 
     def add(self, file: PhotoFile, key: bytes, prepared: Prepared) -> list[tuple[PhotoFile, bytes]]:
         """Take a photo; runs the model when a batch is full and gives the photos whose vectors are not finite."""

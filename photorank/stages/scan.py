@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from photorank.photos import FailedPath, PhotoFile
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import UNSEEN, Failure
 from photorank.store import FeatureStore
+
+_EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
 
 
 @dataclass
@@ -92,7 +95,12 @@ def _known_failures(store: FeatureStore) -> dict[Seen, dict[str, Failure]]:
     for path, size, mtime_ns, fingerprint, stage, error, version in zip(
         *(table[name].to_pylist() for name in names), strict=True
     ):
-        if version == __version__:
+        if version == __version__ and not _would_do_now(error):
             failure = Failure(os.fsdecode(path), stage, error)
             found.setdefault((path, size, mtime_ns), {})[fingerprint] = failure
     return found
+
+
+def _would_do_now(error: str) -> bool:
+    """Whether a photo failed for want of an extra that was installed since."""
+    return any(f"photorank[{extra}]" in error and find_spec(module) is not None for extra, module in _EXTRAS.items())

@@ -44,7 +44,7 @@ def place_of(phase: str) -> str:
     """Where a phase happens: loading, models, writing."""
     if phase == "write":
         return "writing"
-    return "models" if phase.startswith("embed ") else "loading"
+    return "models" if phase.startswith(("build ", "embed ")) else "loading"
 
 
 class Clock:

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors.statistics import STATISTICS, statistics
 from photorank.photos import decode_photo, photo_key
-from photorank.stages import filling, loader, loading
+from photorank.stages import filling, loader, loading, scan
 from photorank.stages.extract import ExtractReport, extract
-from photorank.store import FeatureStore
+from photorank.store import FailureRow, FeatureStore
 from tests.conftest import Run, make_picture
 
 NOT_ROOT = os.name == "nt" or os.geteuid() != 0
@@ -230,6 +231,22 @@ def test_a_known_failure_is_told_but_not_tried_until_it_changes_or_is_asked_for(
     make_picture(5).save(bad)
     report = go(photo_folder, tmp_path / "S")
     assert (report.failures, list(report.rows.values())) == ([], [7])
+
+
+def test_photos_are_tried_again_once_the_extra_that_they_need_is_there(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a HEIC had been met without its extra. (The file is a JPEG: which it is does not matter here.)"""
+    path = photo_folder / "series-1" / "IMG_0.jpg"
+    error = "is a HEIC photo: pip install 'photorank[heif]'"
+    seen = (os.fsencode(path), path.stat().st_size, path.stat().st_mtime_ns)
+    store = FeatureStore.create(tmp_path / "S")
+    store.add_failures([FailureRow(*seen, None, "", "decode", error, __version__)])
+    monkeypatch.setattr(scan, "find_spec", lambda name: None)
+    assert [failure.error for failure in go(photo_folder, tmp_path / "S").failures] == [error]
+    monkeypatch.setattr(scan, "find_spec", lambda name: name == "pillow_heif")
+    report = go(photo_folder, tmp_path / "S")
+    assert (report.failures, list(report.rows.values())) == ([], [6])
 
 
 def test_only_failures_end_with_status_1_and_json_is_one_object(tmp_path: Path, photorank: Run) -> None:

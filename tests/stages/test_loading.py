@@ -1,0 +1,262 @@
+"""Photos loaded by other processes: whatever happens to one of these costs its own photo only."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from photorank.config import CnnConfig, ExtractConfig, IqaConfig
+from photorank.errors import ConfigError
+from photorank.extractors import Feature, describe
+from photorank.photos import find_photos, photo_key
+from photorank.stages import loader, loading
+from photorank.stages.extract import ExtractReport, extract
+from photorank.stages.loader import Loaded
+from photorank.stages.loading import LoaderPool, LoadOptions
+from photorank.store import FeatureStore
+from tests.conftest import make_picture
+
+OPTIONS = LoadOptions(max_pixels=10**8, processes=2, queued=4, photo_seconds=60)
+
+# A child whose decoder does what it should not, on photos of such a name.
+SPOILED = """
+import json, os, signal, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+from photorank.stages import loader
+really = loader.read_photo
+def read_photo(path):
+    name = os.path.basename(path)
+    if "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "exit" in name:
+        os._exit(3)
+    while "hang" in name:
+        time.sleep(1)
+    print("something that a library prints")
+    return really(path)
+loader.read_photo = read_photo
+loader.main()
+"""
+
+
+def go(folder: Path, store: Path, **options: Any) -> ExtractReport:
+    return extract([folder], store, ExtractConfig(**options))
+
+
+def pool(features: list[Feature] | None = None, **options: Any) -> LoaderPool:
+    given = {**OPTIONS.__dict__, **options}
+    return LoaderPool(features or [describe("iqa", IqaConfig())], LoadOptions(**given))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_decoder_that_crashes_or_hangs_costs_its_own_photo_only(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("crash", "exit", "hang"):
+        make_picture(7).save(photo_folder / f"{name}.png")
+    monkeypatch.setattr(loader, "COMMAND", [sys.executable, "-c", SPOILED])
+    report = go(photo_folder, tmp_path / "S", photo_seconds=2)
+    assert {Path(failure.path).stem: failure.error for failure in report.failures} == {
+        "crash": f"ended the process that loaded it (signal {signal.SIGSEGV.value})",
+        "exit": "ended the process that loaded it (status 3)",
+        "hang": "was given up: it was not loaded within 2 s",
+    }
+    assert list(report.rows.values()) == [6]
+    monkeypatch.undo()
+    again = go(photo_folder, tmp_path / "S")
+    assert [failure.error for failure in again.failures] == [failure.error for failure in report.failures]
+    retried = extract([photo_folder], tmp_path / "S", ExtractConfig(), retry_failed=True)
+    assert (retried.failures, list(retried.rows.values())) == ([], [7])
+
+
+def test_where_no_process_can_be_started_photos_are_loaded_in_this_one(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loader, "COMMAND", [str(tmp_path / "nowhere")])
+    assert list(go(photo_folder, tmp_path / "S").rows.values()) == [6]
+    assert "no other can be started" in caplog.text
+    monkeypatch.setattr(loader, "COMMAND", [sys.executable, "-c", "raise SystemExit(1)"])
+    assert list(go(photo_folder, tmp_path / "T").rows.values()) == [6]
+    one, other = (FeatureStore.open(tmp_path / name).space("iqa") for name in "ST")
+    np.testing.assert_array_equal(one.load(other.keys())[1], other.load()[1])
+
+
+def test_what_cannot_be_prepared_is_said_before_any_photo(photo_folder: Path) -> None:
+    feature = describe("iqa", IqaConfig())
+    feature.spec["statistics"]["version"] = 0
+    files, _ = find_photos([photo_folder])
+    with pytest.raises(ConfigError, match="of version 0"), pool([feature]) as broken:
+        list(broken.load(files, lambda key: [0]))
+
+
+def test_a_photo_that_one_extractor_refuses_is_done_by_the_others(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    make_picture(1, 4000, 1).save(tmp_path / "p" / "line.png")
+    make_picture(2).save(tmp_path / "p" / "fine.png")
+    features = {"cnn": CnnConfig(model="resnet18", weights="random", resize=20_000), "iqa": IqaConfig()}
+    report = go(tmp_path / "p", tmp_path / "S", features=features, device="cpu", max_pixels=10**9)
+    by_path = {(Path(each.path).name, each.stage): each.error for each in report.failures}
+    assert set(by_path) == {("line.png", "cnn"), ("fine.png", "cnn")}
+    assert "is too narrow to be resized" in by_path["line.png", "cnn"]
+    assert {ref.split("@")[0]: rows for ref, rows in report.rows.items()} == {"cnn": 0, "iqa": 2}
+
+
+def test_loading_waits_for_whoever_takes_the_photos(tmp_path: Path) -> None:
+    for number in range(30):
+        make_picture(number, 40, 30).save(tmp_path / f"{number:02d}.png")
+    files, _ = find_photos([tmp_path])
+    asked: list[bytes] = []
+
+    def lacking(key: bytes) -> list[int]:
+        asked.append(key)
+        return [0]
+
+    with pool(queued=4) as few:
+        taken = few.load(files, lacking)
+        next(taken)
+        time.sleep(1.5)
+        assert len(asked) <= 1 + 4 + 2  # taken, waiting, in the two processes
+        assert len({file.path for file, _ in taken}) == 29
+    assert len(asked) == 30
+
+
+def test_no_process_is_left_when_the_taker_fails(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    really = subprocess.Popen
+
+    def popen(*args: Any, **kwargs: Any) -> Any:
+        started.append(really(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(loading.subprocess, "Popen", popen)
+    files, _ = find_photos([photo_folder])
+    with pytest.raises(RuntimeError, match="full"), pool() as some:
+        for _ in some.load(files, lambda key: [0]):
+            raise RuntimeError("full")
+    with pytest.raises(ValueError, match="asked"), pool() as some:
+        list(some.load(files, lambda key: (_ for _ in ()).throw(ValueError("asked"))))
+    assert len(started) >= 2
+    assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked up in /proc")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    for number in range(200):
+        make_picture(number, 200, 150).save(tmp_path / f"{number:03d}.png", compress_level=0)
+    command = [sys.executable, "-m", "photorank", "extract", tmp_path, "--store", tmp_path / "S"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(children := children_of(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+@given(
+    st.lists(arrays(st.sampled_from([np.uint8, np.float32, np.int64]), array_shapes(min_side=0)), max_size=4),
+    st.text(),
+)
+@settings(max_examples=60, deadline=None)
+def test_messages_come_back_as_they_were(sent: list[np.ndarray], text: str) -> None:
+    stream = io.BytesIO()
+    for _ in range(2):
+        loader.send(stream, {"text": text}, sent)
+    stream.seek(0)
+    for _ in range(2):
+        header, got = loader.receive(stream)
+        assert header == {"text": text}
+        assert [(a.dtype, a.shape, a.tobytes()) for a in got] == [(a.dtype, a.shape, a.tobytes()) for a in sent]
+    with pytest.raises(EOFError):
+        loader.receive(stream)
+
+
+def test_what_was_loaded_is_packed_whole(photo_folder: Path) -> None:
+    path = photo_folder / "series-1" / "IMG_0.jpg"
+    features = [describe("iqa", IqaConfig()), describe("cnn", CnnConfig(weights="random"))]
+    loaded = loader.Loader(features, 10**8).load(str(path), lambda key: [0, 1])
+    assert loaded.key == photo_key(path.read_bytes())
+    assert [phase for phase, _, _ in loaded.spans] == ["read and hash", "decode", "prepare iqa", "prepare cnn"]
+    assert loaded.photo == (160, 120, "JPEG", 1)
+    header, sent = loader.pack(loaded)
+    back = loader.unpack(loaded.key, json.loads(json.dumps(header)), sent)
+    for name in ("key", "details", "photo", "failure", "refused", "spans"):
+        assert getattr(back, name) == getattr(loaded, name)
+    for number in (0, 1):
+        np.testing.assert_array_equal(back.prepared[number][0], loaded.prepared[number][0])
+    failed = loader.Loader(features, 10).load(str(path), lambda key: [0])
+    assert failed.failure is not None
+    assert failed.failure[0] == "decode"
+    assert loader.unpack(None, json.loads(json.dumps(loader.pack(Loaded(failure=("a", "b")))[0])), []).failure == (
+        "a",
+        "b",
+    )
+
+
+def test_fast_and_exact_decoding_side_by_side(tmp_path: Path) -> None:
+    """A feature that is content with fewer pixels gets them, and takes none from one that wants all."""
+    make_picture(3, 3000, 2000).save(tmp_path / "big.jpg", quality=90)
+    exact = describe("exact", CnnConfig(weights="random"))
+    fast = Feature("fast", {**exact.spec, "decode": "fast"}, exact.role, exact.dtype)
+    both = loader.Loader([fast, exact], 10**8).load(str(tmp_path / "big.jpg"), lambda key: [0, 1])
+    assert [phase for phase, _, _ in both.spans].count("decode") == 2
+    assert both.photo == (3000, 2000, "JPEG", 1)
+    alone = loader.Loader([exact], 10**8).load(str(tmp_path / "big.jpg"), lambda key: [0])
+    np.testing.assert_array_equal(both.prepared[1][0], alone.prepared[0][0])
+    difference = np.abs(both.prepared[0][0].astype(int) - alone.prepared[0][0])
+    assert 0 < difference.mean() < 2
+    assert both.prepared[0][0].shape == (224, 224, 3)
+
+
+def test_the_profile_is_a_trace_of_all_phases(photo_folder: Path, tmp_path: Path) -> None:
+    report = extract([photo_folder], tmp_path / "S", ExtractConfig(), profile=tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())
+    assert {event["ph"] for event in events} == {"X", "M"}
+    lanes = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert lanes == {"loading", "models", "writing"}
+    counts = {name: sum(event["name"] == name for event in events) for name in ("read and hash", "decode", "write")}
+    assert counts["read and hash"] == counts["decode"] == 6
+    assert counts["write"] >= 1
+    assert report.phases is not None
+    assert set(report.phases.seconds) == {"read and hash", "decode", "prepare iqa", "build iqa", "embed iqa", "write"}
+    assert all(0 <= share <= 1.05 for share in report.phases.busy.values())
+    assert extract([photo_folder], tmp_path / "S", ExtractConfig()).phases is None
+    with pytest.raises(ConfigError, match=r"the profile .* cannot be written"):
+        extract([photo_folder], tmp_path / "S", ExtractConfig(), profile=tmp_path / "no" / "trace.json")
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(160, 120), (161, 119), (17, 33), (1, 1), (8, 300)])
+def test_quick_decoding_gives_pillows_pixels(subsampling: int, progressive: bool, size: tuple[int, int]) -> None:
+    from photorank.photos import decode_photo
+
+    for quality in (30, 95):
+        file = io.BytesIO()
+        make_picture(1, *size).save(
+            file, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive, restart_marker_blocks=4
+        )
+        with Image.open(file) as image:
+            np.testing.assert_array_equal(decode_photo(file.getvalue()).rgb, np.asarray(image))
