@@ -58,18 +58,25 @@ class Filling:
         with self._clock.span(f"build {self.feature.name}"):
             return build(self.feature, self._config.device, self._config.batch_size)
 
-    def add(self, file: PhotoFile, key: bytes, prepared: Prepared) -> list[tuple[PhotoFile, bytes]]:
-        """Take a photo; runs the model when a batch is full and gives the photos whose vectors are not finite."""
-        if key in self._seen:  # a copy of a photo that came in this same call
-            return []
-        self._seen.add(key)
-        self._waiting.append((file, key, prepared))
-        return self.embed() if len(self._waiting) >= self.extractor.batch_size else []
+    @property
+    def waits(self) -> bool:
+        """Whether there are photos that its model has not seen."""
+        return bool(self._waiting)
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether its model runs on the processor."""
+        return self.extractor.device == "cpu"
+
+    def add(self, file: PhotoFile, key: bytes, prepared: Prepared) -> bool:
+        """Take a photo. True where a batch is full: then `embed` comes next."""
+        if key not in self._seen:  # else a copy of a photo that came in this same call
+            self._seen.add(key)
+            self._waiting.append((file, key, prepared))
+        return len(self._waiting) >= self.extractor.batch_size
 
     def embed(self) -> list[tuple[PhotoFile, bytes]]:
-        """Run the model on what waits; the photos whose vectors are not finite."""
-        if not self._waiting:
-            return []
+        """Run the model on what waits, of which there is some; the photos whose vectors are not finite."""
         files, keys, prepared = zip(*self._waiting, strict=True)
         self._waiting = []
         extractor = self.extractor

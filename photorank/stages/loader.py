@@ -41,7 +41,7 @@ class Loaded:
     details: tuple[str | None, str | None] = (None, None)
     """`taken_at` and `camera`."""
     photo: tuple[int, int, str, int] | None = None
-    """Width, height (as stored), format, orientation; None where nothing had to be decoded."""
+    """Width, height (upright), format, orientation; None where nothing had to be decoded."""
     prepared: dict[int, Prepared] = field(default_factory=dict)
     """Number of the feature → what its extractor needs."""
     failure: tuple[str, str] | None = None
@@ -169,9 +169,9 @@ def unpack(key: bytes | None, header: dict[str, Any], arrays: list[NDArray[Any]]
     )
 
 
-def describe(features: Sequence[Feature], max_pixels: int, nice: int) -> dict[str, Any]:
+def describe(features: Sequence[Feature], max_pixels: int) -> dict[str, Any]:
     """The first message to a child."""
-    return {"features": [asdict(feature) for feature in features], "max_pixels": max_pixels, "nice": nice}
+    return {"features": [asdict(feature) for feature in features], "max_pixels": max_pixels}
 
 
 def main() -> None:
@@ -181,9 +181,6 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not get between the messages
     try:
         header, _ = receive(source)
-        if header["nice"] and hasattr(os, "nice"):
-            with contextlib.suppress(OSError):
-                os.nice(header["nice"])
         loader = Loader([Feature(**each) for each in header["features"]], header["max_pixels"])
     except PhotorankError as error:
         send(sink, {"error": str(error)})

@@ -7,123 +7,19 @@ Results wait in a queue that is bounded by number and bytes, so memory does not 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from photorank.errors import ConfigError
 from photorank.extractors import Feature
 from photorank.photos import PhotoFile
-from photorank.stages import loader
-from photorank.stages.loader import Loaded, Loader
-
-Lacking = Callable[[bytes], Sequence[int]]
-"""From a photo's key to the numbers of the features to prepare."""
+from photorank.stages.child import Child, InThisProcess, Lacking, LoadOptions
+from photorank.stages.loader import Loaded
 
 log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 256 << 20
-_START_SECONDS = 60.0
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How photos are loaded. `processes`: how many children; `queued`: photos that may wait for the models;
-    `photo_seconds`: after which a photo is given up; `nice`: by how much the children step back for others."""
-
-    max_pixels: int
-    processes: int
-    queued: int
-    photo_seconds: float
-    nice: int = 0
-
-
-class Child:
-    """One child process and the conversation with it."""
-
-    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        """ConfigError where the child cannot load these features; OSError or EOFError where it cannot be started."""
-        self._seconds, self._deadline, self.overdue = options.photo_seconds, time.monotonic() + _START_SECONDS, False
-        environment = {**os.environ, **_ONE_THREAD}
-        self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
-            [*loader.COMMAND, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
-        try:
-            loader.send(self._source, loader.describe(features, options.max_pixels, options.nice))
-            header, _ = loader.receive(self._sink)
-            if "error" in header:
-                raise ConfigError(header["error"])
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def _source(self) -> Any:
-        return self._process.stdin
-
-    @property
-    def _sink(self) -> Any:
-        return self._process.stdout
-
-    def load(self, path: str, lacking: Lacking) -> Loaded:
-        """What the child made of a file; EOFError or OSError where it died over it."""
-        self._deadline = time.monotonic() + self._seconds
-        loader.send(self._source, {"path": path})
-        header, arrays = loader.receive(self._sink)
-        key = None
-        if "key" in header:
-            key = bytes.fromhex(header["key"])
-            loader.send(self._source, {"lacking": list(lacking(key))})
-            header, arrays = loader.receive(self._sink)
-        self._deadline = float("inf")
-        return loader.unpack(key, header, arrays)
-
-    def kill(self) -> None:
-        """End the child, whatever it does; whoever waits for it finds that it is gone."""
-        self._process.kill()
-
-    def kill_if_overdue(self) -> None:
-        """End a child that had its time."""
-        if time.monotonic() > self._deadline:
-            self.overdue = True
-            self.kill()
-
-    def why(self) -> str:
-        """Of a child that is gone: how it ended, as the rest of a sentence that begins with the photo's path."""
-        if self.overdue:
-            return f"was given up: it was not loaded within {self._seconds:g} s"
-        status = self._process.wait()
-        return f"ended the process that loaded it ({f'signal {-status}' if status < 0 else f'status {status}'})"
-
-    def close(self) -> None:
-        """End the child and let go of its pipes."""
-        self._process.kill()
-        self._process.wait()
-        self._sink.close()
-        with contextlib.suppress(OSError):  # what was not yet sent
-            self._source.close()
-
-
-class _InThisProcess:
-    """Stands in for a child where none can be started: nothing is isolated then."""
-
-    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        self.load = Loader(features, options.max_pixels).load
-
-    def kill(self) -> None:
-        """There is nothing to end."""
-
-    kill_if_overdue = close = kill
 
 
 class LoaderPool:
@@ -133,9 +29,9 @@ class LoaderPool:
         self._features, self._options = features, options
         self._results: deque[tuple[PhotoFile, Loaded]] = deque()
         self._bytes, self._changed = 0, threading.Condition()
-        self._stopped = False
+        self._stopped = self._held = False
         self._error: BaseException | None = None
-        self._children: dict[int, Child | _InThisProcess] = {}
+        self._children: dict[int, Child | InThisProcess] = {}
         self._threads: list[threading.Thread] = []
         self._at_work = 0
 
@@ -189,8 +85,27 @@ class LoaderPool:
                 self._at_work -= 1
                 self._changed.notify_all()
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """No child begins a photo in this block, which is to have the processor's cores to itself.
+
+        A model's threads wait for one another at every layer, so one core taken from them for a moment stops them all:
+        loading and computing by turns is quicker than both at once.
+        """
+        self._set_held(True)
+        try:
+            yield
+        finally:
+            self._set_held(False)
+
+    def _set_held(self, held: bool) -> None:
+        with self._changed:
+            self._held = held
+            self._changed.notify_all()
+
     def _next(self, pending: Iterator[PhotoFile]) -> PhotoFile | None:
         with self._changed:
+            self._changed.wait_for(lambda: self._stopped or not self._held)
             return None if self._stopped else next(pending, None)
 
     def _load(self, number: int, file: PhotoFile, lacking: Lacking) -> Loaded:
@@ -207,7 +122,7 @@ class LoaderPool:
             child.close()
             return loaded
 
-    def _start(self) -> Child | _InThisProcess:
+    def _start(self) -> Child | InThisProcess:
         try:
             return Child(self._features, self._options)
         except (OSError, EOFError) as error:
@@ -215,7 +130,7 @@ class LoaderPool:
                 "photos are loaded in this process, which a damaged one could end: no other can be started (%s)",
                 error or "it ended at once",
             )
-            return _InThisProcess(self._features, self._options)
+            return InThisProcess(self._features, self._options)
 
     def _put(self, file: PhotoFile, loaded: Loaded) -> None:
         size = _size(loaded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.photos import FailedPath, PhotoFile
+from photorank.stages.child import LoadOptions
 from photorank.stages.filling import Filling
 from photorank.stages.loader import Loaded
-from photorank.stages.loading import LoaderPool, LoadOptions
+from photorank.stages.loading import LoaderPool
 from photorank.stages.timing import Clock
 from photorank.stages.writing import Batch, Writer
 from photorank.store import FailureRow, FeatureStore, FileRow, PhotoRow
@@ -63,11 +65,13 @@ class Pipeline:
         try:
             with LoaderPool([space.feature for space in self._spaces], self._options(len(files))) as pool:
                 for done, (file, loaded) in enumerate(pool.load(files, self._lacking), 1):
-                    self._take(file, loaded)
+                    for space in self._take(file, loaded):
+                        self._embed(space, pool)
                     if progress is not None:
                         progress(done, len(files), len(self.failures))
-            for space in self._spaces:
-                self._refuse_infinite(space, space.embed())
+                for space in self._spaces:
+                    if space.waits:
+                        self._embed(space, pool)
         finally:
             try:
                 self._commit()
@@ -82,7 +86,9 @@ class Pipeline:
     def _lacking(self, key: bytes) -> list[int]:
         return [number for number, space in enumerate(self._spaces) if space.lacks(key)]
 
-    def _take(self, file: PhotoFile, loaded: Loaded) -> None:
+    def _take(self, file: PhotoFile, loaded: Loaded) -> list[Filling]:
+        """Note what was made of a photo; the spaces that have a batch for their models now."""
+        full: list[Filling] = []
         for phase, started, ended in loaded.spans:
             self._clock.add(phase, started, ended, "loading")
         if loaded.failure is not None:
@@ -90,13 +96,14 @@ class Pipeline:
             self._fail(file, loaded.key, Failure(file.path, stage, error), "")
         else:
             assert loaded.key is not None
-            self._add(file, loaded.key, loaded)
+            full = self._add(file, loaded.key, loaded)
         self._since += 1
         late = time.monotonic() - self._committed_at >= self._config.commit_seconds
         if self._since >= self._config.commit_rows or late:
             self._commit()
+        return full
 
-    def _add(self, file: PhotoFile, key: bytes, loaded: Loaded) -> None:
+    def _add(self, file: PhotoFile, key: bytes, loaded: Loaded) -> list[Filling]:
         self.keys[file.path] = key
         self._files.append(FileRow(os.fsencode(file.path), file.size, file.mtime_ns, key, *loaded.details))
         if loaded.photo is not None:
@@ -104,12 +111,14 @@ class Pipeline:
         for number, error in loaded.refused.items():
             space = self._spaces[number]
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
-        for number, prepared in loaded.prepared.items():
-            space = self._spaces[number]
-            self._refuse_infinite(space, space.add(file, key, prepared))
+        spaces = [(self._spaces[number], prepared) for number, prepared in loaded.prepared.items()]
+        return [space for space, prepared in spaces if space.add(file, key, prepared)]
 
-    def _refuse_infinite(self, space: Filling, photos: Iterable[tuple[PhotoFile, bytes]]) -> None:
-        for file, key in photos:
+    def _embed(self, space: Filling, pool: LoaderPool) -> None:
+        # A model on the processor is to have it to itself; an accelerator's computes while photos are loaded.
+        with pool.hold() if space.on_processor else contextlib.nullcontext():
+            infinite = space.embed()
+        for file, key in infinite:
             error = f"the vector of {space.feature.name} is not finite in {space.feature.dtype}"
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
 

@@ -26,7 +26,7 @@ _REPLACES = "photorank.replaces"
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """What is true of a photo's content. `width`, `height`: pixels as stored; `orientation`: EXIF's, 1 to 8."""
+    """What is true of a photo's content. `width`, `height`: pixels of the upright photo; `orientation`: EXIF's, 1 to 8."""
 
     key: bytes
     width: int

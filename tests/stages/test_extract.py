@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -280,19 +281,20 @@ sys.exit(run("extract", folder, "--store", out + "/S"))
 
 
 @pytest.mark.skipif(NOT_ROOT, reason="needs root, to become a user who may not read a file")
-def test_a_file_that_may_not_be_read_is_listed(photo_folder: Path, tmp_path: Path) -> None:
-    locked = photo_folder / "series-1" / "IMG_0.jpg"
-    locked.chmod(0)
-    out = tmp_path / "out"
-    out.mkdir()
-    out.chmod(0o777)
-    for folder in (photo_folder, tmp_path, *list(tmp_path.parents)[:2]):  # pytest keeps its folders to itself
-        folder.chmod(folder.stat().st_mode | 0o055)
-    command = [sys.executable, "-c", AS_AN_ORDINARY_USER, photo_folder, out]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"{locked}: cannot be read (Permission denied)" in done.stdout
-    assert len(the_space(out / "S")) == 5
+def test_a_file_that_may_not_be_read_is_listed(photo_folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest keeps its folders to its own user
+        folder, out = Path(made) / "photos", Path(made) / "out"
+        shutil.copytree(photo_folder, folder)
+        locked = folder / "series-1" / "IMG_0.jpg"
+        locked.chmod(0)
+        out.mkdir()
+        out.chmod(0o777)
+        Path(made).chmod(0o755)
+        command = [sys.executable, "-c", AS_AN_ORDINARY_USER, folder, out]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"{locked}: cannot be read (Permission denied)" in done.stdout
+        assert len(the_space(out / "S")) == 5
 
 
 @pytest.mark.skipif(

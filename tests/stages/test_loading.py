@@ -21,10 +21,11 @@ from photorank.config import CnnConfig, ExtractConfig, IqaConfig
 from photorank.errors import ConfigError
 from photorank.extractors import Feature, describe
 from photorank.photos import find_photos, photo_key
-from photorank.stages import loader, loading
+from photorank.stages import child, loader
+from photorank.stages.child import LoadOptions
 from photorank.stages.extract import ExtractReport, extract
 from photorank.stages.loader import Loaded
-from photorank.stages.loading import LoaderPool, LoadOptions
+from photorank.stages.loading import LoaderPool
 from photorank.store import FeatureStore
 from tests.conftest import make_picture
 
@@ -34,7 +35,7 @@ OPTIONS = LoadOptions(max_pixels=10**8, processes=2, queued=4, photo_seconds=60)
 SPOILED = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-from photorank.stages import loader
+from photorank.stages import child, loader
 really = loader.read_photo
 def read_photo(path):
     name = os.path.basename(path)
@@ -132,6 +133,22 @@ def test_loading_waits_for_whoever_takes_the_photos(tmp_path: Path) -> None:
     assert len(asked) == 30
 
 
+def test_no_photo_is_begun_while_loading_is_held(tmp_path: Path) -> None:
+    for number in range(60):
+        make_picture(number, 400, 300).save(tmp_path / f"{number:02d}.png")
+    asked: list[bytes] = []
+    files, _ = find_photos([tmp_path])
+    with pool(queued=1000) as some:
+        loaded = some.load(files, lambda key: asked.append(key) or [0])
+        next(loaded)
+        with some.hold():
+            before = len(asked)
+            time.sleep(1)
+            assert before < 50  # else there was nothing to hold back
+            assert len(asked) <= before + OPTIONS.processes  # those that had begun
+        assert len(list(loaded)) == len(asked) - 1 == 59
+
+
 def test_no_process_is_left_when_the_taker_fails(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     really = subprocess.Popen
@@ -140,7 +157,7 @@ def test_no_process_is_left_when_the_taker_fails(photo_folder: Path, monkeypatch
         started.append(really(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(loading.subprocess, "Popen", popen)
+    monkeypatch.setattr(child.subprocess, "Popen", popen)
     files, _ = find_photos([photo_folder])
     with pytest.raises(RuntimeError, match="full"), pool() as some:
         for _ in some.load(files, lambda key: [0]):

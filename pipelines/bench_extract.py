@@ -1,0 +1,226 @@
+"""`photorank extract` beside the bare models, the usual loop, and a batched DataLoader; on whatever device there is.
+
+    python pipelines/bench_extract.py PHOTOS [--large PHOTOS] [--photos N] [--device auto] [--batch-size N]
+                                      [--repeat N] [--json]
+
+ViT-B-32, ResNet50 (layer4) and the weightless statistics, random weights. Every side does the same photos in the same
+process, in turns, its models built beforehand; the figure is the median of the ratios.
+
+- bare: the forward passes on normalised batches in memory, at photorank's precision, and the statistics of photos in
+  memory, their seconds divided by the cores as the processes of `extract` share them.
+- usual loop: one photo at a time, each model opening and preprocessing the file itself, float32, inference_mode.
+- DataLoader: photos decoded once by as many workers, batches, photorank's precision, channels last.
+
+With --large also the statistics alone on large JPEGs, beside the bare decoding of the same bytes by libjpeg-turbo.
+"""
+
+import argparse
+import json
+import os
+import statistics as stats
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import simplejpeg
+import torch
+import torchvision
+from PIL import Image
+
+from photorank.config import ExtractConfig, parse_config
+from photorank.extractors.device import best_precision, resolve_device
+from photorank.extractors.statistics import statistics
+from photorank.photos import decode_photo, find_photos
+from photorank.stages.extract import extract
+
+CORES = os.cpu_count() or 1
+
+
+class Networks:
+    """The two networks at a precision, and the libraries' own preprocessing of a PIL image."""
+
+    def __init__(self, device: str, precision: str) -> None:
+        self.device, self.dtype = device, getattr(torch, precision)
+        torch.manual_seed(0)
+        clip, _, self.clip_preprocess = open_clip.create_model_and_transforms("ViT-B-32")
+        cnn = torchvision.models.resnet50()
+        layers = [cnn.conv1, cnn.bn1, cnn.relu, cnn.maxpool, cnn.layer1, cnn.layer2, cnn.layer3, cnn.layer4]
+        self.cnn_preprocess = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
+        placed = {"device": device, "dtype": self.dtype, "memory_format": torch.channels_last}
+        self.clip = clip.to(**placed).eval()
+        self.cnn = torch.nn.Sequential(*layers).to(**placed).eval()
+
+    def ready(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch.to(self.device, self.dtype, memory_format=torch.channels_last)
+
+    def __call__(self, clip: torch.Tensor, cnn: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of two batches (N, 3, 224, 224), on the host."""
+        with torch.inference_mode():
+            embedded = torch.nn.functional.normalize(self.clip.encode_image(clip).float(), dim=-1)
+            return embedded.cpu().numpy(), self.cnn(cnn).mean((2, 3)).float().cpu().numpy()
+
+
+class Opened(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, np.ndarray]]):
+    """Photos opened once and preprocessed for all three."""
+
+    def __init__(self, paths: Sequence[str], networks: Networks) -> None:
+        self.paths, self.of_clip, self.of_cnn = paths, networks.clip_preprocess, networks.cnn_preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        image = Image.open(self.paths[number]).convert("RGB")
+        return self.of_clip(image), self.of_cnn(image), statistics(np.asarray(image))
+
+
+def usual_loop(paths: Sequence[str], networks: Networks) -> None:
+    for path in paths:
+        clip = networks.clip_preprocess(Image.open(path).convert("RGB"))[None].to(networks.device)
+        cnn = networks.cnn_preprocess(Image.open(path).convert("RGB"))[None].to(networks.device)
+        networks(clip, cnn)
+        statistics(np.asarray(Image.open(path).convert("RGB")))
+
+
+def data_loader(paths: Sequence[str], networks: Networks, batch_size: int) -> None:
+    pinned = networks.device.startswith("cuda")
+    loader = torch.utils.data.DataLoader(Opened(paths, networks), batch_size, num_workers=CORES, pin_memory=pinned)
+    for clip, cnn, _ in loader:
+        networks(networks.ready(clip), networks.ready(cnn))
+
+
+def bare(paths: Sequence[str], networks: Networks, batch_size: int) -> tuple[Callable[[], float], dict[str, float]]:
+    """A function that gives the seconds of the forward passes and statistics; milliseconds a photo of the latter."""
+    photos = [decode_photo(Path(path).read_bytes()).rgb for path in paths]
+    images = [Image.fromarray(photo) for photo in photos]
+    batches = [
+        tuple(
+            networks.ready(torch.stack([preprocess(image) for image in images[start : start + batch_size]]))
+            for preprocess in (networks.clip_preprocess, networks.cnn_preprocess)
+        )
+        for start in range(0, len(images), batch_size)
+    ]
+    seen: dict[str, float] = {}
+
+    def run() -> float:
+        forward = seconds(lambda: [networks(*batch) for batch in batches])
+        measured = seconds(lambda: [statistics(photo) for photo in photos])
+        seen["forward"], seen["statistics"] = (1e3 * each / len(paths) for each in (forward, measured))
+        return forward + measured / CORES
+
+    return run, seen
+
+
+def ours(
+    paths: Sequence[str], folder: Path, device: str, batch_size: int, precision: str, names: Sequence[str]
+) -> float:
+    """Seconds of a call on a new store, without those in which the models were built."""
+    model = {"weights": "random", "precision": precision}
+    kinds = {"clip": {"kind": "clip", **model}, "cnn": {"kind": "cnn", **model}, "iqa": {"kind": "iqa"}}
+    features = {name: kinds[name] for name in names}
+    config = parse_config(ExtractConfig, {"features": features, "device": device, "batch_size": batch_size}, "bench")
+    with tempfile.TemporaryDirectory(dir=folder) as store:
+        report = extract(paths, Path(store) / "s", config)
+    assert report.phases is not None and not report.failures and set(report.computed.values()) == {len(paths)}, report
+    return report.seconds - sum(taken for phase, taken in report.phases.seconds.items() if phase.startswith("build"))
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+class Figures:
+    """Collects and prints."""
+
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
+
+    def ratio(self, what: str, ratios: Sequence[float], bar: str) -> None:
+        low, middle, high = min(ratios), stats.median(ratios), max(ratios)
+        self.all.append({"what": what, "median": middle, "min": low, "max": high, "bar": bar})
+        print(f"{what:64} {middle:7.3f} x  ({low:.3f}-{high:.3f})  bar {bar}", file=sys.stderr, flush=True)
+
+    def note(self, what: str, value: float, unit: str, bar: str = "reported") -> None:
+        self.all.append({"what": what, "value": value, "unit": unit, "bar": bar})
+        print(f"{what:64} {value:7.2f} {unit}  bar {bar}", file=sys.stderr, flush=True)
+
+
+def bench_models(figures: Figures, paths: Sequence[str], folder: Path, options: argparse.Namespace) -> None:
+    device, batch_size = resolve_device(options.device), options.batch_size
+    precision = best_precision(device)
+    quick, plain = Networks(device, precision), Networks(device, "float32")
+    run_bare, seen = bare(paths, quick, batch_size)
+    few = paths[: max(len(paths) // 3, min(len(paths), batch_size))]
+    all_three = ("clip", "cnn", "iqa")
+    walls, loops, loops32, loaders, rates = [], [], [], [], []
+    for _ in range(options.repeat):
+        bound = run_bare()
+        taken = ours(paths, folder, device, batch_size, precision, all_three)
+        loader = seconds(lambda: data_loader(paths, quick, batch_size))
+        loop = seconds(lambda: usual_loop(few, plain)) / len(few)
+        taken32 = ours(few, folder, device, batch_size, "float32", all_three) / len(few)
+        walls.append(taken / bound)
+        loaders.append(loader / taken)
+        loops.append(loop / (taken / len(paths)))
+        loops32.append(loop / taken32)
+        rates.append(len(paths) / taken)
+    figures.note(f"photorank, {precision} on {device}", stats.median(rates), "photos/s")
+    figures.note("bare forward passes", seen["forward"], "ms a photo")
+    figures.note("statistics", seen["statistics"], "ms a photo", "<= 6 (small photos)")
+    figures.ratio("wall time, against the bare forward passes and statistics", walls, "<= 1.12")
+    figures.ratio(f"photos a second ({precision}), against the usual loop (float32)", loops, ">= 1.9")
+    figures.ratio("photos a second (float32), against the usual loop (float32)", loops32, ">= 1.1")
+    figures.ratio(f"photos a second ({precision}), against the DataLoader", loaders, ">= 1.1")
+
+
+def bench_large(figures: Figures, sources: Sequence[str], folder: Path, count: int, repeat: int) -> None:
+    (folder / "large").mkdir()
+    originals = [Path(path).read_bytes() for path in sources]
+    paths = [str(folder / "large" / f"{number}.jpg") for number in range(count)]
+    for number, path in enumerate(paths):  # bytes after the end of a JPEG are part of its key, and no pixels
+        Path(path).write_bytes(originals[number % len(originals)] + b"%d" % number)
+    photos = [simplejpeg.decode_jpeg(data) for data in originals]
+    figures.note("large photos", stats.mean(photo.size / 3e6 for photo in photos), "megapixels")
+    shares = []
+    for _ in range(repeat):
+        decode = seconds(lambda: [simplejpeg.decode_jpeg(data) for data in originals]) / len(originals)
+        measure = seconds(lambda: [statistics(photo) for photo in photos]) / len(photos)
+        shares.append(count / ours(paths, folder, "cpu", 1, "float32", ["iqa"]) / (CORES / decode))
+    figures.note("their decoding by libjpeg-turbo", 1e3 * decode, "ms a photo")
+    figures.note("their statistics", 1e3 * measure, "ms a photo", "<= 20")
+    figures.ratio("statistics of large photos, against cores / decoding time", shares, ">= 0.6")
+
+
+def jpegs(folder: Path) -> Iterator[str]:
+    return (each.path for each in find_photos([folder])[0] if each.path.lower().endswith((".jpg", ".jpeg")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="PHOTOS")
+    parser.add_argument("--large", type=Path, metavar="PHOTOS", help="a folder of large JPEGs")
+    parser.add_argument("--photos", type=int, default=320, help="how many of PHOTOS")
+    parser.add_argument("--large-photos", type=int, default=120, help="files to make of the large ones")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    options = parser.parse_args()
+    figures = Figures()
+    with tempfile.TemporaryDirectory() as made:
+        bench_models(figures, list(jpegs(options.folder))[: options.photos], Path(made), options)
+        if options.large:
+            bench_large(figures, list(jpegs(options.large)), Path(made), options.large_photos, options.repeat)
+    if options.json:
+        print(json.dumps({"cores": CORES, "figures": figures.all}))
+
+
+if __name__ == "__main__":
+    main()
