@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -252,17 +253,20 @@ def test_a_read_only_file_system(tmpfs: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
-def test_a_store_of_somebody_else(tmp_path: Path) -> None:
+def test_a_store_of_somebody_else() -> None:
     """Permissions bind an ordinary user only, so root runs it as one."""
-    store = small_store(tmp_path / "store")
+    with tempfile.TemporaryDirectory() as made:  # pytest keeps its folders to its own user
+        Path(made).chmod(0o755)
+        read_as_an_ordinary_user(small_store(Path(made) / "store"))
+
+
+def read_as_an_ordinary_user(store: FeatureStore) -> None:
     for path in [store.path, *store.path.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
         if os.geteuid() != 0:
             reading_works(store.path)
             return
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(0o755)
         # What is imported later: the interpreter may lie where that user cannot read.
         program = "import os, sys, pathlib, filelock, pandas, pyarrow.compute, zarr.codecs, zarr.storage; "
         program += "import tests.store.test_side_by_side as t; os.seteuid(65534); "
