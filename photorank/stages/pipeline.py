@@ -62,6 +62,8 @@ class Pipeline:
 
     def run(self, files: Sequence[PhotoFile], progress: Progress | None = None) -> None:
         """Do all files. However it ends (Ctrl-C too), what is computed by then is committed."""
+        if files:
+            self._writer.warm_up()
         try:
             with LoaderPool([space.feature for space in self._spaces], self._options(len(files))) as pool:
                 for done, (file, loaded) in enumerate(pool.load(files, self._lacking), 1):

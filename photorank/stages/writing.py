@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class Writer:
         self._store, self._clock = store, clock
         self._thread = ThreadPoolExecutor(1, "photorank-write")
         self._under_way: Future[Any] | None = None
+
+    def warm_up(self) -> None:
+        """Import what the first commit needs, while the first photos are loaded: it takes a good part of a second."""
+        for name in ("zarr.storage", "pandas"):  # pyarrow, making its first array of Python's values, imports pandas
+            self._thread.submit(importlib.import_module, name)
 
     def write(self, batch: Batch) -> None:
         """Begin to commit a batch. Raises what went wrong with the one before (StoreError)."""

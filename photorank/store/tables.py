@@ -26,7 +26,7 @@ _REPLACES = "photorank.replaces"
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """What is true of a photo's content. `width`, `height`: pixels of the upright photo; `orientation`: EXIF's, 1 to 8."""
+    """What is true of a photo's content. `width`, `height`: pixels, upright; `orientation`: EXIF's, 1 to 8."""
 
     key: bytes
     width: int
@@ -210,6 +210,8 @@ def read_file(path: Path, kind: TableKind) -> TableFile:
 
 def _visible(table: pa.Table, kind: TableKind) -> pa.Table:
     """The table without the rows that others stand for."""
+    if not len(table):  # of no chunk at all, `combine_chunks` would import pandas
+        return table
     values: NDArray[np.int64] = np.zeros(len(table), np.int64)  # equal numbers for equal values of `by`
     for name in kind.by:
         numbers, count = _numbered(table[name])
@@ -221,7 +223,7 @@ def _visible(table: pa.Table, kind: TableKind) -> pa.Table:
         return table
     if kind.which == "last":
         rows = len(table) - 1 - rows
-    # `pa.array` and `to_numpy` would import pandas to see whether they deal with it.
+    # `pa.array` and `to_numpy` would import pandas too, to see whether they deal with it.
     rows = np.sort(rows)
     return table.take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)]))
 
