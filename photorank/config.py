@@ -17,6 +17,7 @@ from photorank.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -48,10 +49,18 @@ class CnnConfig(_Strict):
     """A torchvision weights tag, a local file (.safetensors, or .pt with weights only), or `random`."""
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
+    preprocessing: Literal["standard", "scale_crop", "paper"] = "standard"
+    """How a photo becomes a square of `size` pixels, always bilinear and antialiased. `standard`: the shorter side to
+    `resize`, the square cut from the centre. `scale_crop`: the shorter side to `size` itself, so that more of the photo
+    is seen. `paper`: the longer side to `size`, padded with `padding_mean_color`, so that all of it is seen (Chang et
+    al. 2016, Automatic Triage for a Photo Series)."""
     resize: int = Field(default=256, ge=1)
-    """The shorter side is brought to this many pixels (bilinear, antialiased), ..."""
+    """Pixels of the shorter side before the cut; only for `standard`."""
     size: int = Field(default=224, ge=1)
-    """... then a square of this many pixels is cut from the centre."""
+    """Pixels of the square that the network sees."""
+    padding_mean_color: tuple[Fraction, Fraction, Fraction] = (0.460, 0.450, 0.430)
+    """Red, green and blue in [0, 1] of what `paper` pads with, rounded to 8 bits: the mean colour of the training
+    photos."""
     precision: Precision = "auto"
 
 

@@ -1,7 +1,7 @@
 """A torchvision classifier up to a named layer: maps are averaged over the picture's area, vectors taken as they are.
 
-Preprocessing is the classic ImageNet evaluation: the shorter side to `resize` pixels (bilinear, antialiased), a centre
-square of `size`, torchvision's mean and deviation.
+Preprocessing is the classic ImageNet evaluation unless asked otherwise (see `photorank.config.CnnConfig`): the shorter
+side to `resize` pixels (bilinear, antialiased), a centre square of `size`, torchvision's mean and deviation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
         "layer": config.layer,
         "weights": identity,
         "output": "mean over the picture's area",
-        "preprocessing": {"resize": config.resize, "size": config.size, "mean": _MEAN, "std": _STD},
+        "preprocessing": {**_fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
         "precision": precision,
         "decode": "exact",
         "stored": "float16",
@@ -87,10 +87,19 @@ def build(feature: Feature, device: str, batch_size: int) -> Cnn:
 
 
 def preparer(feature: Feature) -> Preparer:
-    """torchvision's evaluation preprocessing, as far as it is uint8: (size, size, 3)."""
+    """The preprocessing as far as it is uint8: (size, size, 3)."""
     known = feature.spec["preprocessing"]
-    preprocess = Preprocessing("shortest", (known["resize"],) * 2, (known["size"],) * 2)
-    return Resized(preprocess)
+    size = (known["size"],) * 2
+    if "pad" in known:
+        return Resized(Preprocessing("longest", size, size, fill=tuple(known["pad"])))
+    return Resized(Preprocessing("shortest", (known["resize"],) * 2, size))
+
+
+def _fit(config: CnnConfig) -> dict[str, Any]:
+    """What a spec says of how a photo is made to fit; what does the same is said in the same words."""
+    if config.preprocessing == "paper":
+        return {"pad": [round(255 * part) for part in config.padding_mean_color]}
+    return {"resize": config.size if config.preprocessing == "scale_crop" else config.resize}
 
 
 def _truncate(model: torch.nn.Module, name: str, layer: str) -> torch.nn.Module:
