@@ -37,16 +37,25 @@ class ClipConfig(_Strict):
     precision: Precision = "auto"
 
 
+def _default_weights(known: dict[str, Any]) -> str:
+    return "pretrained" if known.get("library") == "timm" else "IMAGENET1K_V2"
+
+
 class CnnConfig(_Strict):
-    """A torchvision classifier up to a named layer, averaged over the picture's area."""
+    """A torchvision classifier up to a named layer, averaged over the picture's area, or a timm model: the pooled
+    features that its classifier sees, after its own preprocessing. From `layer` and `preprocessing` on to
+    `padding_mean_color` options are for torchvision's only."""
 
     kind: Literal["cnn"] = "cnn"
+    library: Literal["torchvision", "timm"] = "torchvision"
+    """Whose model it is."""
     model: str = "resnet50"
-    """A classifier that torchvision knows."""
+    """A classifier that torchvision knows, or any model that timm knows, with or without a tag: `resnet50.a1_in1k`."""
     layer: str = "layer4"
     """A module's name; for VGG and AlexNet also `fc6` and `fc7`, each after its ReLU."""
-    weights: str = "IMAGENET1K_V2"
-    """A torchvision weights tag, a local file (.safetensors, or .pt with weights only), or `random`."""
+    weights: str = Field(default_factory=_default_weights)
+    """A local file (.safetensors, or .pt with weights only), `random`, a torchvision weights tag (IMAGENET1K_V2 unless
+    given), or for timm `pretrained` (unless given): those of the tag in the model's name, or of timm's first one."""
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
     preprocessing: Literal["standard", "scale_crop", "paper"] = "standard"
