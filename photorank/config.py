@@ -17,6 +17,7 @@ from photorank.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -36,22 +37,39 @@ class ClipConfig(_Strict):
     precision: Precision = "auto"
 
 
+def _default_weights(known: dict[str, Any]) -> str:
+    return "pretrained" if known.get("library") == "timm" else "IMAGENET1K_V2"
+
+
 class CnnConfig(_Strict):
-    """A torchvision classifier up to a named layer, averaged over the picture's area."""
+    """A torchvision classifier up to a named layer, averaged over the picture's area, or a timm model: the pooled
+    features that its classifier sees, after its own preprocessing. From `layer` and `preprocessing` on to
+    `padding_mean_color` options are for torchvision's only."""
 
     kind: Literal["cnn"] = "cnn"
+    library: Literal["torchvision", "timm"] = "torchvision"
+    """Whose model it is."""
     model: str = "resnet50"
-    """A classifier that torchvision knows."""
+    """A classifier that torchvision knows, or any model that timm knows, with or without a tag: `resnet50.a1_in1k`."""
     layer: str = "layer4"
     """A module's name; for VGG and AlexNet also `fc6` and `fc7`, each after its ReLU."""
-    weights: str = "IMAGENET1K_V2"
-    """A torchvision weights tag, a local file (.safetensors, or .pt with weights only), or `random`."""
+    weights: str = Field(default_factory=_default_weights)
+    """A local file (.safetensors, or .pt with weights only), `random`, a torchvision weights tag (IMAGENET1K_V2 unless
+    given), or for timm `pretrained` (unless given): those of the tag in the model's name, or of timm's first one."""
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
+    preprocessing: Literal["standard", "scale_crop", "paper"] = "standard"
+    """How a photo becomes a square of `size` pixels, always bilinear and antialiased. `standard`: the shorter side to
+    `resize`, the square cut from the centre. `scale_crop`: the shorter side to `size` itself, so that more of the photo
+    is seen. `paper`: the longer side to `size`, padded with `padding_mean_color`, so that all of it is seen (Chang et
+    al. 2016, Automatic Triage for a Photo Series)."""
     resize: int = Field(default=256, ge=1)
-    """The shorter side is brought to this many pixels (bilinear, antialiased), ..."""
+    """Pixels of the shorter side before the cut; only for `standard`."""
     size: int = Field(default=224, ge=1)
-    """... then a square of this many pixels is cut from the centre."""
+    """Pixels of the square that the network sees."""
+    padding_mean_color: tuple[Fraction, Fraction, Fraction] = (0.460, 0.450, 0.430)
+    """Red, green and blue in [0, 1] of what `paper` pads with, rounded to 8 bits: the mean colour of the training
+    photos."""
     precision: Precision = "auto"
 
 

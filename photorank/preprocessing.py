@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from photorank.errors import PhotoError
 
 Pixels = NDArray[np.uint8]
-Mode = Literal["shortest", "longest", "squash", "pad"]
+Mode = Literal["shortest", "longest", "squash"]
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -34,11 +34,10 @@ class Preprocessing:
 
     mode: Mode
     """shortest: all of `resize` covered, rounded as by torchvision and open_clip; longest: all of the photo inside
-    `resize`, as by timm and open_clip; squash: to `resize` whatever the shape; pad: all of it inside `size`, centred,
-    as by `PIL.ImageOps.pad`."""
+    `resize`, as by timm and open_clip; squash: to `resize` whatever the shape."""
     resize: tuple[int, int]
     size: tuple[int, int]
-    """What comes out: cut from the centre, or padded with `fill` where the photo is smaller."""
+    """What comes out: cut from the centre, or padded on all sides with `fill` (RGB) where the photo is smaller."""
     interpolation: str = "bilinear"
     fill: tuple[int, int, int] = (0, 0, 0)
 
@@ -49,8 +48,6 @@ class Preprocessing:
         if height * width > _TOO_LARGE:
             raise PhotoError(f"is too narrow to be resized: it would have {height} x {width} pixels")
         image, kernel = Image.fromarray(rgb), INTERPOLATIONS[self.interpolation]
-        if self.mode == "pad":
-            return np.array(ImageOps.pad(image, self.size[::-1], kernel, color=self.fill))
         if (width, height) != image.size:
             image = image.resize((width, height), kernel)
         return _cropped(np.asarray(image), self.size, self.fill)

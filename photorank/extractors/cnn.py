@@ -1,7 +1,9 @@
 """A torchvision classifier up to a named layer: maps are averaged over the picture's area, vectors taken as they are.
+Or a timm model's pooled features: what is different for these is in `photorank.extractors._timm`.
 
-Preprocessing is the classic ImageNet evaluation: the shorter side to `resize` pixels (bilinear, antialiased), a centre
-square of `size`, torchvision's mean and deviation.
+Preprocessing is the classic ImageNet evaluation unless asked otherwise (see `photorank.config.CnnConfig`): the shorter
+side to `resize` pixels (bilinear, antialiased), a centre square of `size`, torchvision's mean and deviation. A timm
+model has timm's.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Preparer, Resized, weights
+from photorank.extractors import Feature, Prepared, Preparer, Resized, _timm, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.preprocessing import Preprocessing
 
@@ -31,11 +33,13 @@ _ALIASES = {"vgg": {"fc6": "classifier.1", "fc7": "classifier.4"}}
 
 
 def describe(name: str, config: CnnConfig, precision: str) -> Feature:
-    """The feature space of a torchvision model's layer.
+    """The feature space of a torchvision model's layer, or of a timm model's pooled features.
 
-    Raises ConfigError for a model or tag that torchvision does not know, WeightsError for weights not to be had. The
+    Raises ConfigError for a model or tag that the library does not know, WeightsError for weights not to be had. The
     layer is checked when the model is built.
     """
+    if config.library == "timm":
+        return _timm.describe(name, config, precision)
     identity, source = weights.identify(config.weights, config.seed, lambda tag: _pretrained(config.model, tag))
     spec = {
         "kind": "cnn",
@@ -44,7 +48,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
         "layer": config.layer,
         "weights": identity,
         "output": "mean over the picture's area",
-        "preprocessing": {"resize": config.resize, "size": config.size, "mean": _MEAN, "std": _STD},
+        "preprocessing": {**_fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
         "precision": precision,
         "decode": "exact",
         "stored": "float16",
@@ -53,7 +57,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
 
 
 class Cnn:
-    """A torchvision model on a device; see `photorank.extractors.Extractor`."""
+    """A model on a device; see `photorank.extractors.Extractor`."""
 
     def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
         import torch
@@ -61,13 +65,18 @@ class Cnn:
         spec = feature.spec
         self.device, self.batch_size = resolve_device(device), batch_size
         dtype: torch.dtype = getattr(torch, spec["precision"])
-        model = _truncate(_create(feature), spec["model"], spec["layer"])
+        if _is_timms(feature):
+            model = _timm.create(feature)
+        else:
+            model = _truncate(_create(feature), spec["model"], spec["layer"])
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
         self._forward = Forward(self._pooled, spec, self.device, batch_size)
         size = spec["preprocessing"]["size"]
         with torch.inference_mode():
-            probe = torch.zeros(1, 3, size, size, device=self.device, dtype=dtype)
+            probe = torch.zeros(
+                1, 3, *(size if isinstance(size, list) else (size, size)), device=self.device, dtype=dtype
+            )
             self.dim = int(self._pooled(probe).shape[1])
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
@@ -75,7 +84,8 @@ class Cnn:
         return self._forward([photo for (photo,) in prepared]).numpy()
 
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self._model(batch)["out"]
+        found = self._model(batch)
+        out: torch.Tensor = found["out"] if isinstance(found, dict) else found  # torchvision's nodes come by name
         if out.ndim == 4:  # (N, C, H, W) maps
             return out.mean((2, 3))
         return out.mean(1) if out.ndim == 3 else out  # (N, tokens, C), or (N, C)
@@ -87,10 +97,25 @@ def build(feature: Feature, device: str, batch_size: int) -> Cnn:
 
 
 def preparer(feature: Feature) -> Preparer:
-    """torchvision's evaluation preprocessing, as far as it is uint8: (size, size, 3)."""
+    """The preprocessing as far as it is uint8: (height, width, 3) of the size that the network sees."""
+    if _is_timms(feature):
+        return _timm.preparer(feature)
     known = feature.spec["preprocessing"]
-    preprocess = Preprocessing("shortest", (known["resize"],) * 2, (known["size"],) * 2)
-    return Resized(preprocess)
+    size = (known["size"],) * 2
+    if "pad" in known:
+        return Resized(Preprocessing("longest", size, size, fill=tuple(known["pad"])))
+    return Resized(Preprocessing("shortest", (known["resize"],) * 2, size))
+
+
+def _is_timms(feature: Feature) -> bool:
+    return bool(feature.spec["library"] == "timm")
+
+
+def _fit(config: CnnConfig) -> dict[str, Any]:
+    """What a spec says of how a photo is made to fit; what does the same is said in the same words."""
+    if config.preprocessing == "paper":
+        return {"pad": [round(255 * part) for part in config.padding_mean_color]}
+    return {"resize": config.size if config.preprocessing == "scale_crop" else config.resize}
 
 
 def _truncate(model: torch.nn.Module, name: str, layer: str) -> torch.nn.Module:
