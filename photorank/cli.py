@@ -139,6 +139,9 @@ def rank(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
     ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="The config that the run's features of `kind: own` were extracted with.")
+    ] = None,
     series_by: Annotated[
         str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
     ] = "folder",
@@ -155,11 +158,11 @@ def rank(
     from photorank.stages.rank import cache_store, write_ranking
     from photorank.stages.rank import rank as stage
 
-    config = load_extract_config(None, (), device, batch_size, workers)
+    resolved = load_extract_config(config, (), device, batch_size, workers)
     run = load_run(model)
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, config, progress)
+        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, resolved, progress)
     written = write_ranking(ranking.table, out) if out is not None else []
     if as_json:
         rows = ranking.table.to_dict("records")

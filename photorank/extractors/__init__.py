@@ -33,6 +33,7 @@ KINDS = {
     "clip": "photorank.extractors.clip",
     "cnn": "photorank.extractors.cnn",
     "iqa": "photorank.extractors.iqa",
+    "own": "photorank.extractors.own",
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -50,7 +51,7 @@ class Feature:
     dtype: Literal["float16", "float32"]
     """How the store keeps the vectors."""
     source: str | None = None
-    """The tag or file that the weights come from; None where there are none, or they are random."""
+    """The tag or file that the weights come from (of `own`: the code); None where there are none or they are random."""
 
 
 class Preparer(Protocol):
@@ -75,6 +76,7 @@ class Extractor(Protocol):
     """A built model. It runs in one thread."""
 
     dim: int
+    """Known at the latest after the first `embed`."""
     device: str
     """The device it runs on, `auto` resolved."""
     batch_size: int

@@ -31,7 +31,7 @@ Lacking = Callable[[bytes], Sequence[int]]
 log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 256 << 20
-_START_SECONDS = 60.0
+_START_SECONDS = 600.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -50,30 +50,24 @@ class LoadOptions:
 class Child:
     """One child process and the conversation with it."""
 
-    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        """ConfigError where the child cannot load these features; OSError or EOFError where it cannot be started."""
+    def __init__(self, options: LoadOptions) -> None:
+        """OSError where it cannot be started."""
         self._seconds, self._deadline, self.overdue = options.photo_seconds, time.monotonic() + _START_SECONDS, False
         environment = {**os.environ, **_ONE_THREAD}
         self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
             [*loader.COMMAND, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
-        try:
-            loader.send(self._source, loader.describe(features, options.max_pixels, options.nice))
-            header, _ = loader.receive(self._sink)
-            if "error" in header:
-                raise ConfigError(header["error"])
-        except BaseException:
-            self.close()
-            raise
+        self._source: Any = self._process.stdin
+        self._sink: Any = self._process.stdout
 
-    @property
-    def _source(self) -> Any:
-        return self._process.stdin
-
-    @property
-    def _sink(self) -> Any:
-        return self._process.stdout
+    def begin(self, features: Sequence[Feature], options: LoadOptions) -> None:
+        """Wait until it is ready. ConfigError where it cannot load these features, EOFError where it died."""
+        loader.send(self._source, loader.describe(features, options.max_pixels, options.nice))
+        header, _ = loader.receive(self._sink)
+        if "error" in header:
+            raise ConfigError(header["error"])
+        self._deadline = float("inf")
 
     def load(self, path: str, lacking: Lacking) -> Loaded:
         """What the child made of a file; EOFError or OSError where it died over it."""
@@ -195,7 +189,7 @@ class LoaderPool:
 
     def _load(self, number: int, file: PhotoFile, lacking: Lacking) -> Loaded:
         if number not in self._children:
-            self._children[number] = self._start()
+            self._children[number] = self._start(number)
         child = self._children[number]
         try:
             return child.load(file.path, lacking)
@@ -207,14 +201,25 @@ class LoaderPool:
             child.close()
             return loaded
 
-    def _start(self) -> Child | _InThisProcess:
+    def _start(self, number: int) -> Child | _InThisProcess:
         try:
-            return Child(self._features, self._options)
+            # Known before it is ready: a user's module may take forever to import, and Ctrl-C is to end it too.
+            child = self._children[number] = Child(self._options)
+            if self._stopped:
+                child.kill()
+            child.begin(self._features, self._options)
+            return child
         except (OSError, EOFError) as error:
-            log.warning(
-                "photos are loaded in this process, which a damaged one could end: no other can be started (%s)",
-                error or "it ended at once",
-            )
+            if self._stopped:
+                raise
+            if number in self._children:
+                self._children.pop(number).close()
+            cause = str(error) or "it ended before it was ready"
+            if any(feature.spec["kind"] == "own" for feature in self._features):
+                text = f"no process can be started that loads photos ({cause}), and own extractors run in no other"
+                raise ConfigError(f"{text}: see that their modules can be imported") from error
+            text = "photos are loaded in this process, which a damaged one could end: no other can be started (%s)"
+            log.warning(text, cause)
             return _InThisProcess(self._features, self._options)
 
     def _put(self, file: PhotoFile, loaded: Loaded) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.photos import FailedPath, PhotoFile
-from photorank.stages.filling import Filling
+from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
 from photorank.stages.loading import LoaderPool, LoadOptions
 from photorank.stages.timing import Clock
@@ -67,7 +67,7 @@ class Pipeline:
                     if progress is not None:
                         progress(done, len(files), len(self.failures))
             for space in self._spaces:
-                self._refuse_infinite(space, space.embed())
+                self._refuse(space, space.embed())
         finally:
             try:
                 self._commit()
@@ -106,11 +106,10 @@ class Pipeline:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
         for number, prepared in loaded.prepared.items():
             space = self._spaces[number]
-            self._refuse_infinite(space, space.add(file, key, prepared))
+            self._refuse(space, space.add(file, key, prepared))
 
-    def _refuse_infinite(self, space: Filling, photos: Iterable[tuple[PhotoFile, bytes]]) -> None:
-        for file, key in photos:
-            error = f"the vector of {space.feature.name} is not finite in {space.feature.dtype}"
+    def _refuse(self, space: Filling, photos: Refused) -> None:
+        for file, key, error in photos:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
 
     def _fail(self, file: PhotoFile, key: bytes | None, failure: Failure, fingerprint: str) -> None:
