@@ -5,12 +5,22 @@ A config file holds only what differs from the defaults here. Unknown keys are r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from photorank.config_errors import explain
 from photorank.errors import ConfigError
@@ -78,8 +88,7 @@ class OwnConfig(_Strict):
     version: str = ""
     """To be changed when the vectors change for a reason that neither the module's file nor the options show."""
     folder: str = Field(default="", validate_default=True)
-    """Where the module is looked for before Python's own path, relative to the config file; without it beside that
-    file. (In Python, where there is no file: relative to the current folder.)"""
+    """Where the module is looked for before Python's own path: relative to the config file, or the current folder."""
 
     @field_validator("folder")
     @classmethod
@@ -101,6 +110,8 @@ class ExtractConfig(_Strict):
     """Photos that go through a model at once."""
     workers: int = Field(default=0, ge=0)
     """Processes that read, decode and prepare photos; 0: one a processor core."""
+    weights_dir: DirectoryPath | None = None
+    """Where weights are looked for before the libraries' caches; `photorank weights list` names the files."""
     photo_seconds: float = Field(default=60.0, gt=0)
     """A photo that is not loaded by then is given up: its decoder hangs."""
     commit_rows: int = Field(default=2048, ge=1)
@@ -168,20 +179,24 @@ def load_config(model: type[Config], stage: str, ref: str | None, overrides: Seq
 
 
 def load_extract_config(
-    ref: str | None, names: Sequence[str], device: str, batch_size: int | None, workers: int | None
-) -> ExtractConfig:
+    ref: str | None, names: Sequence[str] = (), device: str = "auto", batch_size: int | None = None,
+    workers: int | None = None, weights_dir: Path | None = None,
+) -> ExtractConfig:  # fmt: skip
     """The extract config of a file or name, with what the command line says about the machine.
 
     Without a file or name it is the defaults, or `multifeature` where features are asked for by name.
     """
     settings = {"device": device, "batch_size": batch_size, "workers": workers}
     overrides = [f"{key}={value}" for key, value in settings.items() if value is not None and value != "auto"]
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise ConfigError(f"there is no folder {weights_dir}; --weights-dir names one that holds weights")
+    if weights_dir is not None:
+        overrides.append(f"weights_dir={json.dumps(str(weights_dir))}")
     return load_config(ExtractConfig, "extract", ref or ("multifeature" if names else None), overrides)
 
 
 def parse_config(model: type[Config], values: Mapping[str, Any], origin: str, folder: Path = Path()) -> Config:
-    """`values` as a config, paths of modules in it relative to `folder`; ConfigError names `origin` and the first thing
-    wrong with them."""
+    """`values` as a config, its folders relative to `folder`; ConfigError names `origin` and the first thing wrong."""
     try:
         return model.model_validate(values, context={"folder": folder})
     except ValidationError as error:

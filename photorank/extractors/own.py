@@ -26,7 +26,7 @@ from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Feature, Prepared, Preparer
 
 
-def describe(name: str, config: OwnConfig, precision: str) -> Feature:
+def describe(name: str, config: OwnConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of a class's vectors: its name, options and version and the bytes of its module's file.
 
     Nothing is imported but the packages around an installed module. ConfigError where there is no such module.
@@ -46,6 +46,11 @@ def describe(name: str, config: OwnConfig, precision: str) -> Feature:
         "stored": "float32",
     }
     return Feature(name, spec, config.role, dtype="float32", source=str(file))
+
+
+def needs(config: OwnConfig) -> None:
+    """No weights that photorank knows of."""
+    return
 
 
 def named(feature: Feature, configs: Iterable[Any]) -> Feature:
