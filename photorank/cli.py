@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from photorank import cli_store, terminal
+from photorank import cli_store, cli_weights, terminal
 
 app = typer.Typer(
     name="photorank",
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_store.app, name="store")
+app.add_typer(cli_weights.app, name="weights")
 
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]
 Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
@@ -27,6 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go through a model at once.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read and decode; 0: one a core.")]
+WeightsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder in which weights are looked for first.")]
 
 
 def _version(wanted: bool) -> None:
@@ -62,6 +64,7 @@ def extract(
     device: Device = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
+    weights_dir: WeightsDir = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that failed before.")] = False,
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of where the time goes.")
@@ -72,7 +75,7 @@ def extract(
     from photorank.config import load_extract_config
     from photorank.stages.extract import extract as stage
 
-    resolved = load_extract_config(config, features or (), device, batch_size, workers)
+    resolved = load_extract_config(config, features or (), device, batch_size, workers, weights_dir)
     kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
     with terminal.stoppable(kept), terminal.progress("extract") as progress:
         report = stage(photos, store, resolved, features or (), retry_failed, progress, profile)
@@ -139,12 +142,16 @@ def rank(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
     ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="The config that the run's features of `kind: own` were extracted with.")
+    ] = None,
     series_by: Annotated[
         str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
     ] = "folder",
     device: Device = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
+    weights_dir: WeightsDir = None,
     as_json: Json = False,
 ) -> None:
     """Order the photos of each series, and name the frame to keep."""
@@ -155,11 +162,11 @@ def rank(
     from photorank.stages.rank import cache_store, write_ranking
     from photorank.stages.rank import rank as stage
 
-    config = load_extract_config(None, (), device, batch_size, workers)
+    resolved = load_extract_config(config, (), device, batch_size, workers, weights_dir)
     run = load_run(model)
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, config, progress)
+        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, resolved, progress)
     written = write_ranking(ranking.table, out) if out is not None else []
     if as_json:
         rows = ranking.table.to_dict("records")

@@ -5,14 +5,24 @@ A config file holds only what differs from the defaults here. Unknown keys are r
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from photorank.config_errors import explain
 from photorank.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -83,7 +93,28 @@ class IqaConfig(_Strict):
     """Names of pyiqa's no-reference metrics (needs `photorank[iqa]`)."""
 
 
-FeatureConfig = Annotated[ClipConfig | CnnConfig | IqaConfig, Field(discriminator="kind")]
+class OwnConfig(_Strict):
+    """An extractor of the user's own: a class called with (height, width, 3) uint8 sRGB, which returns a vector."""
+
+    kind: Literal["own"] = "own"
+    extractor: str
+    """`module:Class`."""
+    role: Literal["visual", "statistic"] = "visual"
+    """visual: projected to a common width before fusion; statistic: few numbers with a meaning each, fused late."""
+    options: dict[str, JsonValue] = {}
+    """What the class is made with: `Class(**options)`."""
+    version: str = ""
+    """To be changed when the vectors change for a reason that neither the module's file nor the options show."""
+    folder: str = Field(default="", validate_default=True)
+    """Where the module is looked for before Python's own path: relative to the config file, or the current folder."""
+
+    @field_validator("folder")
+    @classmethod
+    def _beside_the_file(cls, folder: str, info: ValidationInfo) -> str:
+        return str(Path((info.context or {}).get("folder", ""), Path(folder).expanduser()).absolute())
+
+
+FeatureConfig = Annotated[ClipConfig | CnnConfig | IqaConfig | OwnConfig, Field(discriminator="kind")]
 
 
 class ExtractConfig(_Strict):
@@ -97,6 +128,8 @@ class ExtractConfig(_Strict):
     """Photos that go through a model at once."""
     workers: int = Field(default=0, ge=0)
     """Processes that read, decode and prepare photos; 0: one a processor core."""
+    weights_dir: DirectoryPath | None = None
+    """Where weights are looked for before the libraries' caches; `photorank weights list` names the files."""
     photo_seconds: float = Field(default=60.0, gt=0)
     """A photo that is not loaded by then is given up: its decoder hangs."""
     commit_rows: int = Field(default=2048, ge=1)
@@ -156,32 +189,37 @@ def load_config(model: type[Config], stage: str, ref: str | None, overrides: Seq
 
     Raises ConfigError where there is no such config, it is no mapping, or holds an unknown key or a wrong value.
     """
-    values: dict[str, Any] = {}
-    if ref is not None:
-        values = _read_yaml(_find(stage, ref))
+    file = _find(stage, ref) if ref is not None else None
+    values = _read_yaml(file) if file is not None else {}
     for override in overrides:
         _set(values, override)
-    return parse_config(model, values, ref or "--set")
+    return parse_config(model, values, ref or "--set", file.parent if file is not None else Path())
 
 
 def load_extract_config(
-    ref: str | None, names: Sequence[str], device: str, batch_size: int | None, workers: int | None
-) -> ExtractConfig:
+    ref: str | None, names: Sequence[str] = (), device: str = "auto", batch_size: int | None = None,
+    workers: int | None = None, weights_dir: Path | None = None,
+) -> ExtractConfig:  # fmt: skip
     """The extract config of a file or name, with what the command line says about the machine.
 
     Without a file or name it is the defaults, or `multifeature` where features are asked for by name.
     """
     settings = {"device": device, "batch_size": batch_size, "workers": workers}
     overrides = [f"{key}={value}" for key, value in settings.items() if value is not None and value != "auto"]
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise ConfigError(f"there is no folder {weights_dir}; --weights-dir names one that holds weights")
+    if weights_dir is not None:
+        overrides.append(f"weights_dir={json.dumps(str(weights_dir))}")
     return load_config(ExtractConfig, "extract", ref or ("multifeature" if names else None), overrides)
 
 
-def parse_config(model: type[Config], values: Mapping[str, Any], origin: str) -> Config:
-    """`values` as a config; ConfigError names `origin` and the first thing wrong with them."""
+def parse_config(model: type[Config], values: Mapping[str, Any], origin: str, folder: Path = Path()) -> Config:
+    """`values` as a config, its folders relative to `folder`; ConfigError names `origin` and the first thing wrong."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context={"folder": folder})
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(model, error)}") from error
+        kinds = [each.model_fields["kind"].default for each in get_args(get_args(FeatureConfig)[0])]
+        raise ConfigError(f"{origin}: {explain(model, error, kinds)}") from error
 
 
 def dump_config(config: BaseModel) -> str:
@@ -228,35 +266,3 @@ def _set(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML; quote it") from error
-
-
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = [str(part) for part in first["loc"]]
-    if first["type"] != "extra_forbidden":
-        # Pydantic puts the chosen kind into the path of a union's member; the file has no such level.
-        pairs = zip(["", "", *where], where, strict=False)
-        shown = [part for parent, part in pairs if not (parent == "features" and part in _kinds())]
-        return (
-            f"{'.'.join(shown) or 'the config'}: {first['msg'][0].lower() + first['msg'][1:]} (got {first['input']!r})"
-        )
-    models: list[type[BaseModel]] = [model]
-    for part in where[:-1]:
-        fields = [each.model_fields[part].annotation for each in models if part in each.model_fields]
-        inner = [found for annotation in fields for found in _models_in(annotation)]
-        tagged = [each for each in models if "kind" in each.model_fields and each.model_fields["kind"].default == part]
-        models = tagged or inner or models
-    known = sorted({name for each in models for name in each.model_fields})
-    near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
-    return f"unknown key {where[-1]!r}; did you mean {near[0]!r}? The keys here are: {', '.join(known)}"
-
-
-def _kinds() -> set[str]:
-    return {each.model_fields["kind"].default for each in _models_in(ExtractConfig.model_fields["features"].annotation)}
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)

@@ -2,9 +2,10 @@
 
 A kind of extractor is one file here and one line in `KINDS`. Its module imports nothing heavy by itself and has
 
-    describe(name, config, precision) -> Feature     what would be computed, without building any model
-    preparer(feature) -> Preparer                    what is done to a photo in the process that decoded it
-    build(feature, device, batch_size) -> Extractor  the model, ready to run
+    describe(name, config, precision, weights_dir) -> Feature  what would be computed, without building any model
+    needs(config) -> Needed | None                             the weights that it takes; nothing is fetched
+    preparer(feature) -> Preparer                              what is done to a photo in the process that decoded it
+    build(feature, device, batch_size) -> Extractor            the model, ready to run
 
 A spec is everything that changes the vector. What does not (where the weights came from, library versions, the date)
 is provenance, and is recorded beside it.
@@ -25,6 +26,7 @@ from photorank.errors import ConfigError
 
 if TYPE_CHECKING:
     from photorank.config import FeatureConfig
+    from photorank.extractors.weights import Needed
     from photorank.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ KINDS = {
     "clip": "photorank.extractors.clip",
     "cnn": "photorank.extractors.cnn",
     "iqa": "photorank.extractors.iqa",
+    "own": "photorank.extractors.own",
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -50,7 +53,9 @@ class Feature:
     dtype: Literal["float16", "float32"]
     """How the store keeps the vectors."""
     source: str | None = None
-    """The tag or file that the weights come from; None where there are none, or they are random."""
+    """The tag or file that the weights come from (of `own`: the code); None where there are none or they are random."""
+    weights_dir: str | None = None
+    """A folder with weights brought by hand, looked in before the libraries' caches."""
 
 
 class Preparer(Protocol):
@@ -75,6 +80,7 @@ class Extractor(Protocol):
     """A built model. It runs in one thread."""
 
     dim: int
+    """Known at the latest after the first `embed`."""
     device: str
     """The device it runs on, `auto` resolved."""
     batch_size: int
@@ -86,20 +92,29 @@ class Extractor(Protocol):
 
 
 class _Kind(Protocol):
-    def describe(self, name: str, config: Any, precision: str) -> Feature: ...
+    def describe(self, name: str, config: Any, precision: str, weights_dir: str | None) -> Feature: ...
+    def needs(self, config: Any) -> Needed | None: ...
     def preparer(self, feature: Feature) -> Preparer: ...
     def build(self, feature: Feature, device: str, batch_size: int) -> Extractor: ...
 
 
-def describe(name: str, config: FeatureConfig, precision: str | None = None) -> Feature:
-    """The feature that `config` asks for; `precision` stands in for `auto`.
+def describe(name: str, config: FeatureConfig, precision: str | None = None, weights_dir: str | None = None) -> Feature:
+    """The feature that `config` asks for; `precision` stands in for `auto`, `weights_dir` is looked in first.
 
     Raises ConfigError for a model or layer that the library does not know, WeightsError for weights that are not there.
     """
     wanted = getattr(config, "precision", "auto")
     if wanted != "auto":
         precision = wanted
-    return _module(config.kind).describe(name, config, precision or "float32")
+    return _module(config.kind).describe(name, config, precision or "float32", weights_dir)
+
+
+def needs(config: FeatureConfig) -> Needed | None:
+    """The weights that a feature takes and where they are looked for; None where it takes none. Nothing is fetched.
+
+    Raises ConfigError for a model or tag that the library does not know.
+    """
+    return _module(config.kind).needs(config)
 
 
 def has_auto_precision(config: FeatureConfig) -> bool:

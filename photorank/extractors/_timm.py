@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-import socket
-import urllib.parse
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +25,9 @@ if TYPE_CHECKING:
 PRETRAINED = "pretrained"
 _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's `crop_mode`, and what does the same
 _TORCHVISIONS = ("layer", "preprocessing", "resize", "size", "padding_mean_color")
-_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's own order
 
 
-def describe(name: str, config: CnnConfig, precision: str) -> Feature:
+def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | None) -> Feature:
     """The feature space of a timm model's pooled features.
 
     Raises ConfigError for a model that timm does not know and for options that are torchvision's, WeightsError for
@@ -43,9 +40,11 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
             f"give the pooled features that their classifier sees: leave it out"
         )
     known = _known(config.model)
-    identity, source = weights.identify(config.weights, config.seed, lambda tag: _fetched(config.model, tag))
+    identity, source = weights.identify(
+        config.weights, config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+    )
     if source == PRETRAINED:
-        source = f"{known['architecture']}.{known['tag']}" if known.get("tag") else config.model
+        source = _full_name(known)
     spec = {
         "kind": "cnn",
         "library": "timm",
@@ -58,6 +57,11 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)
+
+
+def needs(config: CnnConfig) -> weights.Needed | None:
+    """The weights file, and where it is looked for; nothing is fetched."""
+    return weights.needed(config.model, config.weights, _needs)
 
 
 def preparer(feature: Feature) -> Preparer:
@@ -87,7 +91,7 @@ def create(feature: Feature) -> torch.nn.Module:
             model: torch.nn.Module = timm.create_model(name, num_classes=0, pretrained_cfg_overlay=overlay)
         return model
     assert feature.source is not None
-    path = Path(feature.source) if weights.is_file(feature.source) else _fetched(feature.source, PRETRAINED)
+    path = weights.locate(feature, lambda model: _pretrained(model, PRETRAINED, feature.weights_dir))
     weights.check_identity(path, spec["weights"])
     return _loaded(name, path, overlay)
 
@@ -150,8 +154,27 @@ def _preprocessing(known: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fetched(model: str, tag: str) -> Path:
-    """The cached (or, if there is a network, fetched) file of a model's pretrained weights."""
+def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
+    """The file of a model's pretrained weights: brought, cached, or (if there is a network) fetched."""
+    needed = _needs(model, tag)
+    path = weights.brought(weights_dir, needed.names) or needed.cached
+    if path is not None:
+        return path
+    known = _known(model)
+    try:
+        if known.get("hf_hub_id"):
+            return _from_hub(known["hf_hub_id"], _files(known))
+        import torch
+
+        path = Path(needed.cache)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(needed.origin, str(path))
+        return path
+    except Exception as error:  # network, cache and hub errors of three libraries
+        raise weights.missing(needed, weights_dir) from error
+
+
+def _needs(model: str, tag: str) -> weights.Needed:
     if tag != PRETRAINED:
         raise ConfigError(
             f"timm has no weights {tag!r}: they are `pretrained`, a file or `random`, and a tag is part of the model's "
@@ -159,33 +182,34 @@ def _fetched(model: str, tag: str) -> Path:
         )
     known = _known(model)
     hub, url = known.get("hf_hub_id"), known.get("url")
-    if not (hub or url):
+    names = weights.own_names(_full_name(known), tag)
+    if hub:
+        repository, _, revision = hub.partition("@")
+        return weights.in_hub(model, tag, names, repository, _files(known), revision or None)
+    if not url:
         raise ConfigError(f"timm has no pretrained weights of {model}: name a file (weights: FILE), or `random`")
-    try:
-        return _from_hub(hub, known.get("hf_hub_filename")) if hub else _from_url(known["url"])
-    except Exception as error:  # network, cache and hub errors of three libraries
-        raise WeightsError(
-            f"the pretrained weights of {model} are not in the cache and could not be fetched ({hub or url}): bring "
-            f"them as a local file (weights: FILE), or use `weights: random` or the `iqa` statistics, which need none"
-        ) from error
+    import torch
+
+    url, file = (url, url.rsplit("/", 1)[-1]) if isinstance(url, str) else url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file  # where PyTorch's hub keeps such files
+    return weights.Needed(model, tag, (file, *names), str(path), path if path.is_file() else None, url)
 
 
-def _from_hub(hub: str, only: str | None) -> Path:
-    """A repository's file, where it is cached without asking the hub.
+def _full_name(known: dict[str, Any]) -> str:
+    return f"{known['architecture']}.{known['tag']}" if known.get("tag") else str(known["architecture"])
 
-    Left to itself the hub's client tries for three quarters of a minute where nothing can be reached; OSError at once.
-    """
+
+def _files(known: dict[str, Any]) -> list[str]:
+    """What a repository may call the weights, in timm's own order."""
+    return [known["hf_hub_filename"]] if known.get("hf_hub_filename") else ["model.safetensors", "pytorch_model.bin"]
+
+
+def _from_hub(hub: str, names: Sequence[str]) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    weights.reach_hub()
     repository, _, revision = hub.partition("@")
-    names = [only] if only else list(_FILES)
-    for name in names:
-        cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
-    if not urllib.request.getproxies():  # a proxy resolves names for us
-        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
     for name in names:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
@@ -194,15 +218,3 @@ def _from_hub(hub: str, only: str | None) -> Path:
         except EntryNotFoundError:  # the repository has no such file
             continue
     raise FileNotFoundError(f"{hub} has none of: {', '.join(names)}")
-
-
-def _from_url(url: str | tuple[str, str]) -> Path:
-    """The file of a URL, where PyTorch's hub keeps such files."""
-    import torch
-
-    url, name = (url, url.rsplit("/", 1)[-1]) if isinstance(url, str) else url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path))
-    return path

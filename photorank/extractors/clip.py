@@ -9,9 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +31,7 @@ _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def describe(name: str, config: ClipConfig, precision: str) -> Feature:
+def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of an open_clip model's image embeddings.
 
     Raises ConfigError for an architecture or tag that open_clip does not know, WeightsError for weights not to be had.
@@ -48,7 +45,9 @@ def describe(name: str, config: ClipConfig, precision: str) -> Feature:
         "resize_mode": "shortest",
         "fill_color": 0,
     }
-    identity, source = weights.identify(config.weights, config.seed, lambda tag: _pretrained(config.model, tag))
+    identity, source = weights.identify(
+        config.weights, config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+    )
     quick_gelu = bool(architecture.get("quick_gelu", False))
     if source is not None and not weights.is_file(source):
         known = _tag(config.model, source)
@@ -69,6 +68,11 @@ def describe(name: str, config: ClipConfig, precision: str) -> Feature:
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)
+
+
+def needs(config: ClipConfig) -> weights.Needed | None:
+    """The weights file, and where it is looked for; nothing is fetched."""
+    return weights.needed(config.model, config.weights, _needs)
 
 
 class Clip:
@@ -115,13 +119,14 @@ def _create(feature: Feature) -> torch.nn.Module:
             model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
         return model
     assert feature.source is not None
-    tag = None if weights.is_file(feature.source) else feature.source
-    path = Path(feature.source) if tag is None else _pretrained(name, tag)
+    path = weights.locate(feature, lambda tag: _pretrained(name, tag, feature.weights_dir))
+    cached = None if weights.is_file(feature.source) else _needs(name, feature.source).cached
     weights.check_identity(path, spec["weights"])
     try:
-        # By tag, so that open_clip applies what belongs to it; it reads the same cached file.
+        # By tag where open_clip fetched it, so that it applies what belongs to the tag; it reads the same file.
+        tag = feature.source if path == cached else str(path)
         with quiet:
-            model = open_clip.create_model(name, pretrained=tag or str(path), force_quick_gelu=spec["quick_gelu"])
+            model = open_clip.create_model(name, pretrained=tag, force_quick_gelu=spec["quick_gelu"])
     except Exception as error:  # state dicts that do not fit raise RuntimeError, unreadable ones many others
         raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
     return model
@@ -155,26 +160,6 @@ def _architecture(model: str) -> dict[str, Any]:
     return loaded
 
 
-def _cached(known: dict[str, Any]) -> Path | None:
-    """The hub's file of a tag if it is in the hub's cache; OSError at once where it is not and nothing can be reached.
-
-    Left to itself the hub's client tries for three quarters of a minute. Tags with a plain URL open_clip caches itself.
-    """
-    import huggingface_hub
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    if not known.get("hf_hub"):
-        return None
-    repository, _, file = known["hf_hub"].rpartition("/")  # "organisation/name/", a file's name may follow
-    for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
-        found = huggingface_hub.try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    if not urllib.request.getproxies():  # a proxy resolves names for us
-        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
-    return None
-
-
 def _tag(model: str, tag: str) -> dict[str, Any]:
     """What open_clip knows of a pretrained tag."""
     import open_clip
@@ -186,16 +171,34 @@ def _tag(model: str, tag: str) -> dict[str, Any]:
     return known
 
 
-def _pretrained(model: str, tag: str) -> Path:
-    """The cached (or, if there is a network, fetched) file of a tag."""
+def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
+    """The file of a tag: brought, cached, or (if there is a network) fetched."""
     import open_clip
 
+    needed = _needs(model, tag)
+    path = weights.brought(weights_dir, needed.names) or needed.cached
+    if path is not None:
+        return path
     known = _tag(model, tag)
     try:
-        return _cached(known) or Path(open_clip.download_pretrained(known))
+        if known.get("hf_hub"):
+            weights.reach_hub()
+        return Path(open_clip.download_pretrained(known))
     except Exception as error:  # network, cache and hub errors of four libraries
-        where = known.get("hf_hub") or known.get("url")
-        raise WeightsError(
-            f"the weights {tag!r} of {model} are not in the cache and could not be fetched ({where}): bring them as a "
-            f"local file (weights: FILE), or use `--config random` or the `iqa` statistics, which need none"
-        ) from error
+        raise weights.missing(needed, weights_dir) from error
+
+
+def _needs(model: str, tag: str) -> weights.Needed:
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    known = _tag(model, tag)
+    names = weights.own_names(model, tag)
+    # "organisation/name/", a file's name may follow.
+    repository, _, file = known.get("hf_hub", "").rpartition("/")
+    if repository:
+        return weights.in_hub(
+            model, tag, names, repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+        )
+    # Tags with a plain URL open_clip caches itself.
+    path = Path("~/.cache/clip").expanduser() / known["url"].rpartition("/")[2]
+    return weights.Needed(model, tag, (*names, path.name), str(path), path if path.is_file() else None, known["url"])

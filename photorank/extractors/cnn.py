@@ -32,15 +32,17 @@ _STD = [0.229, 0.224, 0.225]
 _ALIASES = {"vgg": {"fc6": "classifier.1", "fc7": "classifier.4"}}
 
 
-def describe(name: str, config: CnnConfig, precision: str) -> Feature:
+def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of a torchvision model's layer, or of a timm model's pooled features.
 
     Raises ConfigError for a model or tag that the library does not know, WeightsError for weights not to be had. The
     layer is checked when the model is built.
     """
     if config.library == "timm":
-        return _timm.describe(name, config, precision)
-    identity, source = weights.identify(config.weights, config.seed, lambda tag: _pretrained(config.model, tag))
+        return _timm.describe(name, config, precision, weights_dir)
+    identity, source = weights.identify(
+        config.weights, config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+    )
     spec = {
         "kind": "cnn",
         "library": "torchvision",
@@ -54,6 +56,11 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)
+
+
+def needs(config: CnnConfig) -> weights.Needed | None:
+    """The weights file, and where it is looked for; nothing is fetched."""
+    return _timm.needs(config) if config.library == "timm" else weights.needed(config.model, config.weights, _needs)
 
 
 class Cnn:
@@ -145,7 +152,7 @@ def _create(feature: Feature) -> torch.nn.Module:
     if weights.RANDOM in spec["weights"]:
         return model
     assert feature.source is not None
-    path = Path(feature.source) if weights.is_file(feature.source) else _pretrained(name, feature.source)
+    path = weights.locate(feature, lambda tag: _pretrained(name, tag, feature.weights_dir))
     weights.check_identity(path, spec["weights"])
     try:
         model.load_state_dict(weights.load_state(path))
@@ -154,8 +161,23 @@ def _create(feature: Feature) -> torch.nn.Module:
     return model
 
 
-def _pretrained(model: str, tag: str) -> Path:
-    """The cached (or, if there is a network, fetched) file of a torchvision weights tag."""
+def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
+    """The file of a torchvision weights tag: brought, cached, or (if there is a network) fetched."""
+    import torch
+
+    needed = _needs(model, tag)
+    path = weights.brought(weights_dir, needed.names) or needed.cached
+    if path is None:
+        path = Path(needed.cache)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(needed.origin, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
+        except OSError as error:
+            raise weights.missing(needed, weights_dir) from error
+    return path
+
+
+def _needs(model: str, tag: str) -> weights.Needed:
     import torch
     from torchvision import models
 
@@ -166,14 +188,11 @@ def _pretrained(model: str, tag: str) -> Path:
     except KeyError as error:
         tags = ", ".join(each.name for each in models.get_model_weights(model))
         raise ConfigError(f"torchvision has no weights {tag!r} for {model}; the tags are: {tags}") from error
-    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1]
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(known.url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-        except OSError as error:
-            raise WeightsError(
-                f"the weights {tag!r} of {model} are not at {path} and could not be fetched: put that file there, name "
-                f"a local one (weights: FILE), or use `--config random` or the `iqa` statistics, which need none"
-            ) from error
-    return path
+    file = known.url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    names = (file, *weights.own_names(model, tag))
+    megabytes = known.meta.get("_file_size")  # of 2**20 bytes
+    return weights.Needed(
+        model, tag, names, str(path), path if path.is_file() else None, known.url,
+        round(megabytes * 2**20) if megabytes else None,
+    )  # fmt: skip

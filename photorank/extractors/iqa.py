@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Preparer
+from photorank.extractors import Feature, Prepared, Preparer, weights
 from photorank.extractors.statistics import STATISTICS, VERSION, statistics
 
 if TYPE_CHECKING:
     from photorank.config import IqaConfig
 
 
-def describe(name: str, config: IqaConfig, precision: str) -> Feature:
+def describe(name: str, config: IqaConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of the statistics and metrics, in that order; `precision` is float32 whatever it says.
 
     Raises ConfigError where nothing is asked for, pyiqa is missing, or a metric is unknown or needs a reference.
@@ -43,6 +43,15 @@ def describe(name: str, config: IqaConfig, precision: str) -> Feature:
             "lower_better": [bool(known[metric].get("lower_better", False)) for metric in config.metrics],
         }
     return Feature(name, spec, role="statistic", dtype="float32")
+
+
+def needs(config: IqaConfig) -> weights.Needed | None:
+    """Where pyiqa looks for the metrics' weights; which files these are is known to pyiqa alone."""
+    if not config.metrics:
+        return None
+    return weights.Needed(
+        "pyiqa", ", ".join(config.metrics), names=(), cache=str(_cache()), cached=None, origin="pyiqa"
+    )
 
 
 class Iqa:

@@ -1,4 +1,4 @@
-"""Weights: how they are identified without building a model, and how they are loaded.
+"""Weights: where they are looked for, how they are identified without building a model, and how they are loaded.
 
 Identity is `{"random": seed, "torch": version}` (the architecture is elsewhere in the spec; PyTorch's initialisation
 and generator may change between versions) or `{"sha256": ...}` of the file. Hashing a gigabyte takes a second or
@@ -12,8 +12,12 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import socket
 import tempfile
-from collections.abc import Callable
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +28,8 @@ from photorank.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
+    from photorank.extractors import Feature
+
 RANDOM = "random"
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -33,7 +39,86 @@ def is_file(weights: str) -> bool:
     return weights.endswith(FILE_SUFFIXES) or "/" in weights or os.sep in weights
 
 
-def identify(weights: str, seed: int, fetch: Callable[[str], Path]) -> tuple[dict[str, Any], str | None]:
+@dataclass(frozen=True)
+class Needed:
+    """Weights that a feature takes: one file, looked for in a folder brought by hand, then in the library's cache."""
+
+    model: str
+    weights: str
+    """The library's tag, or the file that the config names."""
+    names: tuple[str, ...]
+    """What the file may be called in the folder, the first that is there is taken."""
+    cache: str
+    """Where the library looks."""
+    cached: Path | None
+    """The file, if it is there."""
+    origin: str
+    """Where the library fetches it from, if there is a network."""
+    size: int | None = None
+    """In bytes, as far as the library or the cache knows."""
+
+
+def own_names(model: str, weights: str) -> tuple[str, ...]:
+    """What a weights file may be called whatever the library calls it: `<model>--<tag>` and a suffix."""
+    return tuple(f"{model.replace('/', '-')}--{weights}{suffix}" for suffix in (".safetensors", ".pt", ".pth", ".bin"))
+
+
+def needed(model: str, weights: str, of_tag: Callable[[str, str], Needed]) -> Needed | None:
+    """What a config's model and weights need; None for random ones. `of_tag` knows the library's tags."""
+    if weights == RANDOM:
+        return None
+    if not is_file(weights):
+        return of_tag(model, weights)
+    path = Path(weights).expanduser().resolve()
+    there = path if path.is_file() else None
+    return Needed(model, weights, (path.name,), str(path), there, "", there.stat().st_size if there else None)
+
+
+def in_hub(
+    model: str, weights: str, names: Sequence[str], repository: str, files: Sequence[str], revision: str | None = None
+) -> Needed:
+    """Weights that are one of `files` in a repository of the Hugging Face hub; only its cache is looked at."""
+    import huggingface_hub
+
+    cache = huggingface_hub.constants.HF_HUB_CACHE
+    found = [huggingface_hub.try_to_load_from_cache(repository, file, cache, revision) for file in files]
+    cached = next((Path(each) for each in found if isinstance(each, str)), None)
+    return Needed(
+        model, weights, (*names, *(f"{repository.rpartition('/')[2]}/{file}" for file in files)),
+        str(Path(cache) / f"models--{repository.replace('/', '--')}"), cached,
+        f"{huggingface_hub.constants.ENDPOINT}/{repository}", cached.stat().st_size if cached else None,
+    )  # fmt: skip
+
+
+def reach_hub() -> None:
+    """OSError at once where the hub cannot be reached: its client by itself tries for three quarters of a minute."""
+    import huggingface_hub
+
+    if not urllib.request.getproxies():  # a proxy resolves names for us
+        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+
+
+def brought(weights_dir: str | None, names: Sequence[str]) -> Path | None:
+    """The first of these files that is in the folder; None where there is none, or no folder."""
+    if weights_dir is None:
+        return None
+    return next((path for name in names if (path := Path(weights_dir) / name).is_file()), None)
+
+
+def missing(needed: Needed, weights_dir: str | None) -> WeightsError:
+    """What to say of weights that are nowhere and cannot be fetched."""
+    names = f"{', '.join(needed.names[:-1])} or {needed.names[-1]}"
+    looked = f"neither in {weights_dir} (as {names}) nor" if weights_dir is not None else "not"
+    remedy = "bring the file there" if weights_dir is not None else f"bring the file as {names} (--weights-dir DIR)"
+    return WeightsError(
+        f"the weights {needed.weights!r} of {needed.model} are {looked} in the cache ({needed.cache}), and could not "
+        f"be fetched from {needed.origin}: {remedy}, or use `--config random` or the `iqa` statistics, which need none"
+    )
+
+
+def identify(
+    weights: str, seed: int, fetch: Callable[[str], Path], weights_dir: str | None = None
+) -> tuple[dict[str, Any], str | None]:
     """Identity of what a config calls `weights`, and where they come from: a file, a tag, or None for random ones.
 
     `fetch` gives the file of a tag of the library. Raises WeightsError where there is no such file.
@@ -41,9 +126,21 @@ def identify(weights: str, seed: int, fetch: Callable[[str], Path]) -> tuple[dic
     if weights == RANDOM:
         return random_identity(seed), None
     if is_file(weights):
-        path = Path(weights).expanduser().resolve()
+        path = _file(weights, weights_dir)
         return file_identity(path), str(path)
     return file_identity(fetch(weights)), weights
+
+
+def locate(feature: Feature, fetch: Callable[[str], Path]) -> Path:
+    """The weights file of a feature whose weights are not random."""
+    assert feature.source is not None
+    return _file(feature.source, feature.weights_dir) if is_file(feature.source) else fetch(feature.source)
+
+
+def _file(named: str, weights_dir: str | None) -> Path:
+    """The file that is named, or one of its name that was brought: a run may come from another machine."""
+    path = Path(named).expanduser().resolve()
+    return path if path.is_file() else brought(weights_dir, [path.name]) or path
 
 
 def random_identity(seed: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from photorank.stages.loader import Loaded, Loader
 Lacking = Callable[[bytes], Sequence[int]]
 """From a photo's key to the numbers of the features to prepare."""
 
-_START_SECONDS = 60.0
+_START_SECONDS = 600.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -38,30 +38,24 @@ class LoadOptions:
 class Child:
     """One child process and the conversation with it."""
 
-    def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        """ConfigError where the child cannot load these features; OSError or EOFError where it cannot be started."""
+    def __init__(self, options: LoadOptions) -> None:
+        """OSError where it cannot be started."""
         self._seconds, self._deadline, self.overdue = options.photo_seconds, time.monotonic() + _START_SECONDS, False
         environment = {**os.environ, **_ONE_THREAD}
         self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
             [*loader.COMMAND, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
-        try:
-            loader.send(self._source, loader.describe(features, options.max_pixels))
-            header, _ = loader.receive(self._sink)
-            if "error" in header:
-                raise ConfigError(header["error"])
-        except BaseException:
-            self.close()
-            raise
+        self._source: Any = self._process.stdin
+        self._sink: Any = self._process.stdout
 
-    @property
-    def _source(self) -> Any:
-        return self._process.stdin
-
-    @property
-    def _sink(self) -> Any:
-        return self._process.stdout
+    def begin(self, features: Sequence[Feature], options: LoadOptions) -> None:
+        """Wait until it is ready. ConfigError where it cannot load these features, EOFError where it died."""
+        loader.send(self._source, loader.describe(features, options.max_pixels))
+        header, _ = loader.receive(self._sink)
+        if "error" in header:
+            raise ConfigError(header["error"])
+        self._deadline = float("inf")
 
     def load(self, path: str, lacking: Lacking) -> Loaded:
         """What the child made of a file; EOFError or OSError where it died over it."""

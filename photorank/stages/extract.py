@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from photorank.config import ExtractConfig, FeatureConfig
@@ -56,7 +56,7 @@ def extract(
     if not files and not unfit:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     opened = FeatureStore.create(store)
-    features = [_describe(opened, name, each, config.device) for name, each in chosen.items()]
+    features = [_describe(opened, name, each, config) for name, each in chosen.items()]
     return compute(opened, files, unfit, features, config, retry_failed, progress, profile)
 
 
@@ -66,6 +66,7 @@ def compute(
 ) -> ExtractReport:  # fmt: skip
     """The same for files already found and features already described."""
     started = time.monotonic()
+    features = [replace(feature, weights_dir=_weights_dir(config)) for feature in features]
     with Clock(profile) as clock:
         spaces = [Filling(store, feature, config, clock) for feature in features]
         seen = scan(store, spaces, files, unfit, retry_failed)
@@ -93,16 +94,21 @@ def _chosen(config: ExtractConfig, names: Sequence[str]) -> Mapping[str, Feature
     return {name: config.features[name] for name in (names or config.features)}
 
 
-def _describe(store: FeatureStore, name: str, config: FeatureConfig, device: str) -> Feature:
+def _weights_dir(config: ExtractConfig) -> str | None:
+    return str(config.weights_dir) if config.weights_dir is not None else None
+
+
+def _describe(store: FeatureStore, name: str, feature: FeatureConfig, config: ExtractConfig) -> Feature:
     """The feature, its precision taken from a space that the store already has for it, else from the device."""
-    if not has_auto_precision(config):
-        return describe(name, config)
-    features = [describe(name, config, precision) for precision in PRECISIONS]
-    spaces = [(store.find_space(name, feature.spec), feature) for feature in features]
-    filled = [(len(space), feature) for space, feature in spaces if space is not None and len(space)]
+    folder = _weights_dir(config)
+    if not has_auto_precision(feature):
+        return describe(name, feature, weights_dir=folder)
+    features = [describe(name, feature, precision, folder) for precision in PRECISIONS]
+    spaces = [(store.find_space(name, each.spec), each) for each in features]
+    filled = [(len(space), each) for space, each in spaces if space is not None and len(space)]
     if filled:
         return max(filled, key=lambda pair: pair[0])[1]
     from photorank.extractors.device import best_precision, resolve_device
 
-    best = best_precision(resolve_device(device))
-    return next(feature for feature in features if feature.spec["precision"] == best)
+    best = best_precision(resolve_device(config.device))
+    return next(each for each in features if each.spec["precision"] == best)

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from photorank import __version__
 from photorank.config import ExtractConfig
+from photorank.errors import ConfigError
 from photorank.extractors import Extractor, Feature, Prepared, build
 from photorank.photos import PhotoFile
 from photorank.stages.timing import Clock
 from photorank.store import FeatureStore, Space, fingerprint
+
+Refused: TypeAlias = list[tuple[PhotoFile, bytes, str]]
+"""Photos that get no vector, their keys, and why."""
 
 Vectors: TypeAlias = list[tuple[bytes, NDArray[np.floating[Any]]]]
 """Keys and their vectors, (dim,) in the space's dtype."""
@@ -30,6 +34,12 @@ class Filling:
         self._space: Space | None = store.find_space(feature.name, feature.spec)
         # Other threads ask this one, which stays as it was at the start, while `space` grows.
         self._before = store.find_space(feature.name, feature.spec)
+        if self._before is not None and self._before.role != feature.role:
+            raise ConfigError(
+                f"{self.ref} is a {self._before.role} space of this store and the config calls it {feature.role}; give "
+                f"the feature another name, or delete the space: photorank store rm-space"
+            )
+        self._dim = self._before.dim if self._before is not None else None
         self._seen: set[bytes] = set()
         self._waiting: list[tuple[PhotoFile, bytes, Prepared]] = []
         self._done: Vectors = []
@@ -75,16 +85,21 @@ class Filling:
             self._waiting.append((file, key, prepared))
         return len(self._waiting) >= self.extractor.batch_size
 
-    def embed(self) -> list[tuple[PhotoFile, bytes]]:
-        """Run the model on what waits, of which there is some; the photos whose vectors are not finite."""
+    def embed(self) -> Refused:
+        """Run the model on what waits, of which there is some; the photos whose vectors cannot be stored."""
         files, keys, prepared = zip(*self._waiting, strict=True)
         self._waiting = []
         extractor = self.extractor
         with self._clock.span(f"embed {self.feature.name}"), np.errstate(over="ignore"):
             rows = extractor.embed(prepared).astype(self.feature.dtype)
+        self._dim = self._dim or rows.shape[1]
+        if rows.shape[1] != self._dim:  # a user's own extractor may return what it likes
+            error = f"the vector of {self.feature.name} has {rows.shape[1]} numbers, those of other photos {self._dim}"
+            return [(file, key, error) for file, key in zip(files, keys, strict=True)]
         fine = np.isfinite(rows).all(1)
+        error = f"the vector of {self.feature.name} is not finite in {self.feature.dtype}"
         self._done += [(key, row) for key, row, ok in zip(keys, rows, fine, strict=True) if ok]
-        return [(file, key) for file, key, ok in zip(files, keys, fine, strict=True) if not ok]
+        return [(file, key, error) for file, key, ok in zip(files, keys, fine, strict=True) if not ok]
 
     def take_done(self) -> Vectors:
         """The vectors that are to be committed now."""

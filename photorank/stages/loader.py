@@ -97,13 +97,15 @@ class Loader:
         return photo
 
     def _prepare_one(self, number: int, photo: Photo, loaded: Loaded) -> None:
+        name = self._features[number].name
         try:
             loaded.prepared[number] = self._prepare[number](photo.rgb)
         except PhotoError as error:
             loaded.refused[number] = str(error)
         # Broad on purpose: an extractor may be a user's own, and one photo that it fails on must not end the run.
         except Exception as error:
-            loaded.refused[number] = f"could not be prepared for it ({type(error).__name__}: {error})"
+            cause = " ".join(str(error).split())[:200]
+            loaded.refused[number] = f"could not be prepared for {name} ({type(error).__name__}: {cause})"
 
 
 @contextmanager

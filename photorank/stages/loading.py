@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from photorank.errors import ConfigError
 from photorank.extractors import Feature
 from photorank.photos import PhotoFile
 from photorank.stages.child import Child, InThisProcess, Lacking, LoadOptions
@@ -110,7 +111,7 @@ class LoaderPool:
 
     def _load(self, number: int, file: PhotoFile, lacking: Lacking) -> Loaded:
         if number not in self._children:
-            self._children[number] = self._start()
+            self._children[number] = self._start(number)
         child = self._children[number]
         try:
             return child.load(file.path, lacking)
@@ -122,14 +123,25 @@ class LoaderPool:
             child.close()
             return loaded
 
-    def _start(self) -> Child | InThisProcess:
+    def _start(self, number: int) -> Child | InThisProcess:
         try:
-            return Child(self._features, self._options)
+            # Known before it is ready: a user's module may take forever to import, and Ctrl-C is to end it too.
+            child = self._children[number] = Child(self._options)
+            if self._stopped:
+                child.kill()
+            child.begin(self._features, self._options)
+            return child
         except (OSError, EOFError) as error:
-            log.warning(
-                "photos are loaded in this process, which a damaged one could end: no other can be started (%s)",
-                error or "it ended at once",
-            )
+            if self._stopped:
+                raise
+            if number in self._children:
+                self._children.pop(number).close()
+            cause = str(error) or "it ended before it was ready"
+            if any(feature.spec["kind"] == "own" for feature in self._features):
+                text = f"no process can be started that loads photos ({cause}), and own extractors run in no other"
+                raise ConfigError(f"{text}: see that their modules can be imported") from error
+            text = "photos are loaded in this process, which a damaged one could end: no other can be started (%s)"
+            log.warning(text, cause)
             return InThisProcess(self._features, self._options)
 
     def _put(self, file: PhotoFile, loaded: Loaded) -> None:

@@ -119,9 +119,8 @@ class Pipeline:
     def _embed(self, space: Filling, pool: LoaderPool) -> None:
         # A model on the processor is to have it to itself; an accelerator's computes while photos are loaded.
         with pool.hold() if space.on_processor else contextlib.nullcontext():
-            infinite = space.embed()
-        for file, key in infinite:
-            error = f"the vector of {space.feature.name} is not finite in {space.feature.dtype}"
+            refused = space.embed()
+        for file, key, error in refused:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
 
     def _fail(self, file: PhotoFile, key: bytes | None, failure: Failure, fingerprint: str) -> None:

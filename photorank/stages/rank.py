@@ -15,6 +15,7 @@ import platformdirs
 
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError, RunError
+from photorank.extractors import own
 from photorank.photos import find_photos
 from photorank.runs import Run, load_run
 from photorank.stages.extract import ExtractReport, compute
@@ -45,10 +46,11 @@ class Ranker:
         return cls(load_run(Path(run)))
 
     def rank(
-        self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None
-    ) -> pd.DataFrame:
+        self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None,
+        config: ExtractConfig | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """The table of `photorank rank` (see `Ranking.table`); a folder is a series."""
-        return rank(paths, self.run, Path(store) if store is not None else cache_store()).table
+        return rank(paths, self.run, Path(store) if store is not None else cache_store(), config=config).table
 
 
 def cache_store() -> Path:
@@ -63,9 +65,11 @@ def rank(
     """Extract what is missing, score every photo, order each series.
 
     `series_by` is `folder`, or a CSV with columns `path, series` (paths absolute or relative to the CSV's folder).
-    Without a store the vectors are forgotten. Photos that fail are left out and reported. Raises PhotoError where there
-    are no photos or none can be used.
+    Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
+    the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
+    no photos or none can be used, ConfigError for own code that is not named.
     """
+    config = config or ExtractConfig()
     files, unfit = find_photos(paths)
     if not files:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
@@ -79,7 +83,10 @@ def rank(
             cache.mkdir(parents=True, exist_ok=True)
             store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="no-store-", dir=cache))) / "store"
         opened = FeatureStore.create(store)
-        extraction = compute(opened, files, unfit, run.features, config or ExtractConfig(), progress=progress)
+        features = [
+            own.named(each, config.features.values()) if each.spec["kind"] == "own" else each for each in run.features
+        ]
+        extraction = compute(opened, files, unfit, features, config, progress=progress)
         failed = {failure.path for failure in extraction.failures}
         ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:

@@ -211,7 +211,8 @@ def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
         raise OSError("no network")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refused)
-    with pytest.raises(WeightsError, match=r"checkpoints.resnet50-11ad3fa6.pth .* `iqa` statistics, which need none"):
+    said = r"checkpoints.resnet50-11ad3fa6.pth\), .* `iqa` statistics, which need none"
+    with pytest.raises(WeightsError, match=said):
         describe("cnn", CnnConfig())
 
 

@@ -201,13 +201,13 @@ def test_weights_that_cannot_be_fetched_are_one_sentence_at_once(monkeypatch: py
     monkeypatch.setattr("huggingface_hub.hf_hub_download", patient)
     with pytest.raises(
         WeightsError,
-        match=r"of test_vit are not in the cache .*\(timm/test_vit.r160_in1k\): bring them as a local file "
-        r"\(weights: FILE\), or use `weights: random` or the `iqa` statistics",
+        match=r"of test_vit are not in the cache .*timm/test_vit.r160_in1k: bring the file as "
+        r"test_vit.r160_in1k--pretrained.safetensors, .* \(--weights-dir DIR\), or use `--config random`",
     ) as caught:
         describe("mine", config("test_vit", weights="pretrained"))
     assert "\n" not in str(caught.value)
     monkeypatch.setattr("torch.hub.download_url_to_file", unresolved)
-    with pytest.raises(WeightsError, match=r"of \S+ are not in the cache .*\(https://"):
+    with pytest.raises(WeightsError, match=r"of \S+ are not in the cache .* from https://"):
         describe("mine", config(only_by_url(), weights="pretrained"))
 
 
