@@ -39,9 +39,9 @@ class ClipConfig(_Strict):
 
     kind: Literal["clip"] = "clip"
     model: str = "ViT-B-32"
-    """An architecture that open_clip knows."""
+    """An architecture that open_clip knows, or `hf-hub:organisation/name`."""
     weights: str = "laion2b_s34b_b79k"
-    """A pretrained tag of open_clip, a local file (.safetensors, or .pt with weights only), or `random`."""
+    """A pretrained tag of open_clip (none for a model of the hub), a local file, or `random`."""
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
     precision: Precision = "auto"

@@ -1,10 +1,12 @@
 """Photos made for the tests: small, seeded, photo-like."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,3 +68,34 @@ def photorank() -> Run:
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     return run
+
+
+def put_in_hub(cache: Path, repository: str, files: dict[str, Path | str]) -> None:
+    """Lay files out as the hub's client does: blobs by hash, links to them in a snapshot that a ref names."""
+    folder, revision = cache / f"models--{repository.replace('/', '--')}", "0123456789" * 4
+    for part in ("blobs", "refs", f"snapshots/{revision}"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / "main").write_text(revision)
+    for name, content in files.items():
+        blob = hashlib.sha256(content.encode() if isinstance(content, str) else content.read_bytes()).hexdigest()
+        if isinstance(content, str):
+            (folder / "blobs" / blob).write_text(content)
+        else:
+            (folder / "blobs" / blob).hardlink_to(content)
+        (folder / "snapshots" / revision / name).symlink_to(Path("../../blobs") / blob)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, and no network."""
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("torch.hub.download_url_to_file", refused)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    return tmp_path / "hub"
+
+
+def refused(*_: object, **__: object) -> Any:
+    raise OSError("no network")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Preparer, Resized, weights
+from photorank.extractors import Feature, Preparer, Resized, hub, weights
 from photorank.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -157,13 +156,14 @@ def _preprocessing(known: dict[str, Any]) -> dict[str, Any]:
 def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
     """The file of a model's pretrained weights: brought, cached, or (if there is a network) fetched."""
     needed = _needs(model, tag)
-    path = weights.brought(weights_dir, needed.names) or needed.cached
+    path = weights.brought(weights_dir, needed) or needed.cached
     if path is not None:
         return path
     known = _known(model)
     try:
         if known.get("hf_hub_id"):
-            return _from_hub(known["hf_hub_id"], _files(known))
+            repository, _, revision = known["hf_hub_id"].partition("@")
+            return hub.fetch_first(repository, _files(known), revision or None)
         import torch
 
         path = Path(needed.cache)
@@ -181,10 +181,10 @@ def _needs(model: str, tag: str) -> weights.Needed:
             f"name, as in resnet50.a1_in1k"
         )
     known = _known(model)
-    hub, url = known.get("hf_hub_id"), known.get("url")
+    url = known.get("url")
     names = weights.own_names(_full_name(known), tag)
-    if hub:
-        repository, _, revision = hub.partition("@")
+    if known.get("hf_hub_id"):
+        repository, _, revision = known["hf_hub_id"].partition("@")
         return weights.in_hub(model, tag, names, repository, _files(known), revision or None)
     if not url:
         raise ConfigError(f"timm has no pretrained weights of {model}: name a file (weights: FILE), or `random`")
@@ -202,19 +202,3 @@ def _full_name(known: dict[str, Any]) -> str:
 def _files(known: dict[str, Any]) -> list[str]:
     """What a repository may call the weights, in timm's own order."""
     return [known["hf_hub_filename"]] if known.get("hf_hub_filename") else ["model.safetensors", "pytorch_model.bin"]
-
-
-def _from_hub(hub: str, names: Sequence[str]) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    weights.reach_hub()
-    repository, _, revision = hub.partition("@")
-    for name in names:
-        try:
-            return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
-        except LocalEntryNotFoundError:  # nothing could be asked
-            raise
-        except EntryNotFoundError:  # the repository has no such file
-            continue
-    raise FileNotFoundError(f"{hub} has none of: {', '.join(names)}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Preparer, Resized, weights
+from photorank.extractors import Feature, Prepared, Preparer, Resized, hub, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.preprocessing import Preprocessing
 
@@ -36,7 +36,8 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
 
     Raises ConfigError for an architecture or tag that open_clip does not know, WeightsError for weights not to be had.
     """
-    architecture = _architecture(config.model)
+    from_hub = hub.read_config(config.model, weights_dir) if hub.is_hub(config.model) else None
+    architecture = from_hub["model_cfg"] if from_hub is not None else _architecture(config.model)
     preprocessing: dict[str, Any] = {
         "size": architecture["vision_cfg"].get("image_size", 224),
         "mean": list(_MEAN),
@@ -46,10 +47,13 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
         "fill_color": 0,
     }
     identity, source = weights.identify(
-        config.weights, config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+        _weights(config), config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
     )
     quick_gelu = bool(architecture.get("quick_gelu", False))
-    if source is not None and not weights.is_file(source):
+    if from_hub is not None:
+        known = from_hub.get("preprocess_cfg") or {}
+        preprocessing.update({key: known[key] for key in preprocessing if key != "size" and known.get(key) is not None})
+    elif source is not None and not weights.is_file(source):
         known = _tag(config.model, source)
         # Weights trained with QuickGELU need it; open_clip by itself warns and goes on with the other activation.
         quick_gelu = quick_gelu or bool(known.get("quick_gelu", False))
@@ -67,12 +71,25 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
         "decode": "exact",
         "stored": "float16",
     }
+    if from_hub is not None:  # open_clip's own models are known by their name
+        spec["architecture"] = hub.architecture(architecture)
     return Feature(name, spec, role="visual", dtype="float16", source=source)
 
 
 def needs(config: ClipConfig) -> weights.Needed | None:
     """The weights file, and where it is looked for; nothing is fetched."""
-    return weights.needed(config.model, config.weights, _needs)
+    return weights.needed(config.model, _weights(config), _needs)
+
+
+def _weights(config: ClipConfig) -> str:
+    """The config's weights; a hub's repository has its own and no tags."""
+    if not hub.is_hub(config.model) or config.weights == weights.RANDOM or weights.is_file(config.weights):
+        return config.weights
+    if config.weights != type(config).model_fields["weights"].default:  # a resolved config has the default written out
+        raise ConfigError(
+            f"{config.model} has weights of its own and no tag {config.weights!r}; leave `weights` out, or name a file"
+        )
+    return hub.OWN
 
 
 class Clip:
@@ -84,7 +101,8 @@ class Clip:
         self.device, self.batch_size = resolve_device(device), batch_size
         dtype: torch.dtype = getattr(torch, feature.spec["precision"])
         model: Any = _create(feature)
-        self.dim = int(_architecture(feature.spec["model"])["embed_dim"])
+        architecture = feature.spec.get("architecture") or _architecture(feature.spec["model"])
+        self.dim = int(architecture["embed_dim"])
         self._forward = Forward(model.to(self.device, dtype).eval().encode_image, feature.spec, self.device, batch_size)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
@@ -112,6 +130,8 @@ def _create(feature: Feature) -> torch.nn.Module:
     import torch
 
     spec, name = feature.spec, feature.spec["model"]
+    if hub.is_hub(name):
+        name = hub.register(spec, feature.weights_dir)
     quiet = _SilencedRootLog()  # open_clip warns about random weights; photorank has said so itself
     if weights.RANDOM in spec["weights"]:
         with torch.random.fork_rng(devices=[]), quiet:
@@ -119,8 +139,9 @@ def _create(feature: Feature) -> torch.nn.Module:
             model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
         return model
     assert feature.source is not None
-    path = weights.locate(feature, lambda tag: _pretrained(name, tag, feature.weights_dir))
-    cached = None if weights.is_file(feature.source) else _needs(name, feature.source).cached
+    path = weights.locate(feature, lambda tag: _pretrained(spec["model"], tag, feature.weights_dir))
+    is_tag = not weights.is_file(feature.source) and not hub.is_hub(spec["model"])
+    cached = _needs(name, feature.source).cached if is_tag else None
     weights.check_identity(path, spec["weights"])
     try:
         # By tag where open_clip fetched it, so that it applies what belongs to the tag; it reads the same file.
@@ -128,7 +149,9 @@ def _create(feature: Feature) -> torch.nn.Module:
         with quiet:
             model = open_clip.create_model(name, pretrained=tag, force_quick_gelu=spec["quick_gelu"])
     except Exception as error:  # state dicts that do not fit raise RuntimeError, unreadable ones many others
-        raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
+        raise WeightsError(
+            f"{path} does not hold weights of {spec['model']}: {' '.join(str(error).split())[:200]}"
+        ) from error
     return model
 
 
@@ -176,19 +199,23 @@ def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
     import open_clip
 
     needed = _needs(model, tag)
-    path = weights.brought(weights_dir, needed.names) or needed.cached
+    path = weights.brought(weights_dir, needed) or needed.cached
     if path is not None:
         return path
-    known = _tag(model, tag)
+    known = _tag(model, tag) if not hub.is_hub(model) else {}
     try:
+        if not known:
+            return hub.fetch(model)
         if known.get("hf_hub"):
-            weights.reach_hub()
+            hub.reach()
         return Path(open_clip.download_pretrained(known))
     except Exception as error:  # network, cache and hub errors of four libraries
         raise weights.missing(needed, weights_dir) from error
 
 
 def _needs(model: str, tag: str) -> weights.Needed:
+    if hub.is_hub(model):
+        return hub.needs(model)
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     known = _tag(model, tag)

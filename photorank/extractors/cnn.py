@@ -166,7 +166,7 @@ def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
     import torch
 
     needed = _needs(model, tag)
-    path = weights.brought(weights_dir, needed.names) or needed.cached
+    path = weights.brought(weights_dir, needed) or needed.cached
     if path is None:
         path = Path(needed.cache)
         try:

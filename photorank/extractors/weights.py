@@ -12,10 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import socket
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +53,8 @@ class Needed:
     """Where the library fetches it from, if there is a network."""
     size: int | None = None
     """In bytes, as far as the library or the cache knows."""
+    beside: tuple[str, ...] = ()
+    """Files that have to be in the same folder."""
 
 
 def own_names(model: str, weights: str) -> tuple[str, ...]:
@@ -78,7 +77,7 @@ def in_hub(
     model: str, weights: str, names: Sequence[str], repository: str, files: Sequence[str], revision: str | None = None
 ) -> Needed:
     """Weights that are one of `files` in a repository of the Hugging Face hub; only its cache is looked at."""
-    import huggingface_hub
+    import huggingface_hub.constants
 
     cache = huggingface_hub.constants.HF_HUB_CACHE
     found = [huggingface_hub.try_to_load_from_cache(repository, file, cache, revision) for file in files]
@@ -90,24 +89,18 @@ def in_hub(
     )  # fmt: skip
 
 
-def reach_hub() -> None:
-    """OSError at once where the hub cannot be reached: its client by itself tries for three quarters of a minute."""
-    import huggingface_hub
-
-    if not urllib.request.getproxies():  # a proxy resolves names for us
-        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
-
-
-def brought(weights_dir: str | None, names: Sequence[str]) -> Path | None:
-    """The first of these files that is in the folder; None where there is none, or no folder."""
-    if weights_dir is None:
-        return None
-    return next((path for name in names if (path := Path(weights_dir) / name).is_file()), None)
+def brought(weights_dir: str | None, needed: Needed) -> Path | None:
+    """The first of the files that is in the folder, with what has to be beside it; None where there is none."""
+    paths = [Path(weights_dir) / name for name in needed.names] if weights_dir is not None else []
+    return next(
+        (path for path in paths if all(each.is_file() for each in (path, *map(path.with_name, needed.beside)))), None
+    )
 
 
 def missing(needed: Needed, weights_dir: str | None) -> WeightsError:
     """What to say of weights that are nowhere and cannot be fetched."""
-    names = f"{', '.join(needed.names[:-1])} or {needed.names[-1]}"
+    names = " or ".join(filter(None, (", ".join(needed.names[:-1]), needed.names[-1])))
+    names += "".join(f", {each} beside it" for each in needed.beside)
     looked = f"neither in {weights_dir} (as {names}) nor" if weights_dir is not None else "not"
     remedy = "bring the file there" if weights_dir is not None else f"bring the file as {names} (--weights-dir DIR)"
     return WeightsError(
@@ -140,7 +133,8 @@ def locate(feature: Feature, fetch: Callable[[str], Path]) -> Path:
 def _file(named: str, weights_dir: str | None) -> Path:
     """The file that is named, or one of its name that was brought: a run may come from another machine."""
     path = Path(named).expanduser().resolve()
-    return path if path.is_file() else brought(weights_dir, [path.name]) or path
+    near = Path(weights_dir) / path.name if weights_dir is not None else path
+    return near if near.is_file() and not path.is_file() else path
 
 
 def random_identity(seed: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def feature_weights(config: ExtractConfig, hashed: bool = False) -> list[Feature
         needed = needs(each)
         if needed is None:
             continue
-        found = brought(folder, needed.names) or needed.cached
+        found = brought(folder, needed) or needed.cached
         rows.append(
             FeatureWeights(
                 name, needed.model, needed.weights, needed.names,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
@@ -24,40 +23,11 @@ from photorank.stages.fit_head import fit_head
 from photorank.stages.rank import rank
 from photorank.stages.weights import feature_weights
 from photorank.store import FeatureStore, fingerprint
-from tests.conftest import Run, make_picture
+from tests.conftest import Run, make_picture, put_in_hub
 
 MODEL, TAG = "ViT-B-32", "laion2b_s34b_b79k"
 REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 RESNET = "resnet18-f37072fd.pth"
-
-
-def put_in_hub(cache: Path, repository: str, files: dict[str, Path | str]) -> None:
-    """Lay files out as the hub's client does: blobs by hash, links to them in a snapshot that a ref names."""
-    folder, revision = cache / f"models--{repository.replace('/', '--')}", "0123456789" * 4
-    for part in ("blobs", "refs", f"snapshots/{revision}"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    (folder / "refs" / "main").write_text(revision)
-    for name, content in files.items():
-        blob = hashlib.sha256(content.encode() if isinstance(content, str) else content.read_bytes()).hexdigest()
-        if isinstance(content, str):
-            (folder / "blobs" / blob).write_text(content)
-        else:
-            (folder / "blobs" / blob).hardlink_to(content)
-        (folder / "snapshots" / revision / name).symlink_to(Path("../../blobs") / blob)
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub, and no network."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("torch.hub.download_url_to_file", refused)
-    monkeypatch.setattr("socket.getaddrinfo", refused)
-    return tmp_path / "hub"
-
-
-def refused(*_: object, **__: object) -> Any:
-    raise OSError("no network")
 
 
 @pytest.fixture(scope="module")
