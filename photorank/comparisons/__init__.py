@@ -71,6 +71,14 @@ def read_comparisons(path: Path) -> pd.DataFrame:
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table
         reason = " ".join(str(error).split())[:200]
         raise ComparisonsError(f"{path} is neither a CSV nor a Parquet table: {reason}") from error
+    return check_comparisons(path, table)
+
+
+def check_comparisons(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """A table that is to be comparisons, of which `path` is the file to name: `read_comparisons` but for the reading.
+
+    `p_left` becomes float32, `votes` numbers; further columns are kept as they are. Raises ComparisonsError likewise.
+    """
     _check_columns(path, table)
     if table.empty:
         raise ComparisonsError(f"{path} holds no comparisons")
