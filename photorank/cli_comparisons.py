@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from photorank import terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(help="Make comparisons files of labels that there are, and check them.", no_args_is_help=True)
 
@@ -19,6 +22,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 def _warn(warnings: Sequence[str]) -> None:
     for each in warnings:
         typer.echo(f"photorank: warning: {each}", err=True)
+
+
+def _print_written(out: Path, table: pd.DataFrame, as_json: bool) -> None:
+    photos = len({*table["left"], *table["right"]})
+    counts = {"comparisons": len(table), "series": table["series"].nunique(), "photos": photos}
+    if as_json:
+        terminal.print_json({"path": str(out), **counts})
+    else:
+        typer.echo(f"wrote {out}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 @app.command()
@@ -46,3 +58,37 @@ def phototriage(
     if found.left_out:
         typer.echo(f"{found.left_out:,} pairs have no label and were left out")
     typer.echo(f"wrote {out}; the paths in it are relative to {found.photos}: give that to fit-head as --photos")
+
+
+@app.command("csv")
+def csv_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table: CSV, TSV or Parquet.")],
+    out: Out,
+    left: Annotated[str, typer.Option(metavar="COL", help="The column with the left photo: a path or a key.")],
+    right: Annotated[str, typer.Option(metavar="COL", help="The column with the right photo.")],
+    p_left: Annotated[str | None, typer.Option(metavar="COL", help="The share that prefers the left, 0 to 1.")] = None,
+    winner: Annotated[
+        str | None, typer.Option(metavar="COL", help="Which one won: left or right, 1 or 2, tie, or the photo itself.")
+    ] = None,
+    votes_left: Annotated[str | None, typer.Option(metavar="COL", help="How many prefer the left photo, ...")] = None,
+    votes_right: Annotated[str | None, typer.Option(metavar="COL", help="... and how many the right one.")] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="COL", help="The series (default: what comparisons connect).")
+    ] = None,
+    votes: Annotated[str | None, typer.Option(metavar="COL", help="How many people were asked.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="COL", help="train, val or test.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a comparisons file of any table, its columns named."""
+    counted = [each is not None for each in (votes_left, votes_right)]
+    if counted[0] != counted[1] or [p_left is not None, winner is not None, all(counted)].count(True) != 1:
+        raise typer.BadParameter("say who won in one way: --p-left, --winner, or --votes-left with --votes-right")
+    if all(counted) and votes is not None:
+        raise typer.BadParameter("with --votes-left and --votes-right their sum is how many people were asked")
+    from photorank.comparisons.tables import Columns
+    from photorank.stages.labels import convert
+
+    columns = Columns(left, right, p_left, winner, votes_left, votes_right, series, votes, split)
+    with terminal.stoppable("nothing was written"):
+        table = convert(file, columns, out)
+    _print_written(out, table, as_json)

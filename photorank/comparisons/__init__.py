@@ -65,7 +65,9 @@ def read_comparisons(path: Path) -> pd.DataFrame:
         if path.suffix.lower() in (".parquet", ".pq"):
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype=dict.fromkeys(("series", "left", "right", "split"), str))
+            texts = dict.fromkeys(("series", "left", "right", "split"), str)
+            # Only what is empty is missing: a series may be called "NA".
+            table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
         raise ComparisonsError(f"there is no comparisons file {path}") from error
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table

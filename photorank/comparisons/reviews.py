@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from photorank.errors import ComparisonsError
 
@@ -41,7 +42,7 @@ def _names(file: Path) -> list[str]:
         if file.suffix.lower() == ".json":
             return _fields(json.loads(file.read_bytes()))
         if file.suffix.lower() in (".parquet", ".pq"):
-            return list(pd.read_parquet(file).columns)
+            return list(pq.read_schema(file).names)
         return list(pd.read_csv(file, sep=None, engine="python", nrows=1).columns)
     # Broad on purpose: this only looks whether a file is one of those; what is wrong with others is for its reader.
     except Exception:

@@ -1,10 +1,13 @@
-"""Labels of others as comparisons files: PhotoTriage's pairlists."""
+"""Labels of others as comparisons files: PhotoTriage's pairlists, and any table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from photorank.comparisons.phototriage import PhotoTriage, read_phototriage
+from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.comparisons.writing import refuse_output, write_comparisons
 
 
@@ -14,4 +17,12 @@ def phototriage(root: Path, out: Path, photos: Path | None = None) -> PhotoTriag
     refuse_output(out)
     found = read_phototriage(root, photos)
     write_comparisons(found.table, out)
+    return found
+
+
+def convert(path: Path, columns: Columns, out: Path) -> pd.DataFrame:
+    """Write the comparisons in a table as the new comparisons file `out`, and give them; ComparisonsError likewise."""
+    refuse_output(out)
+    found = comparisons_of_table(path, columns)
+    write_comparisons(found, out)
     return found
