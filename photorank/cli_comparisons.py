@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,3 +93,27 @@ def csv_(
     with terminal.stoppable("nothing was written"):
         table = convert(file, columns, out)
     _print_written(out, table, as_json)
+
+
+@app.command()
+def stars(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")],
+    out: Out,
+    series_by: Annotated[
+        str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
+    ] = "folder",
+    as_json: Json = False,
+) -> None:
+    """Make comparisons of the stars that the photos of a series have, in XMP sidecars or inside."""
+    from photorank.stages.stars import stars as stage
+
+    with terminal.stoppable("nothing was written"), terminal.progress("stars") as progress:
+        report = stage(photos, out, series_by, progress)
+    _warn(report.warnings)
+    if as_json:
+        terminal.print_json(asdict(report))
+        return
+    typer.echo(f"{report.rated:,} of {report.photos:,} photos are rated, {report.rejected:,} of them rejected")
+    typer.echo(f"{report.ties:,} pairs of equal rating were left out")
+    terminal.print_failed(report.failures, report.photos)
+    typer.echo(f"wrote {out}: {report.comparisons:,} comparisons, {report.series:,} series")
