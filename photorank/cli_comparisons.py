@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make comparisons files of labels that there are, and check them.", no_args_is_help=True)
 
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="A new .csv or .parquet file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -97,7 +98,7 @@ def csv_(
 
 @app.command()
 def stars(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")],
+    photos: Photos,
     out: Out,
     series_by: Annotated[
         str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
@@ -117,3 +118,35 @@ def stars(
     typer.echo(f"{report.ties:,} pairs of equal rating were left out")
     terminal.print_failed(report.failures, report.photos)
     typer.echo(f"wrote {out}: {report.comparisons:,} comparisons, {report.series:,} series")
+
+
+@app.command()
+def degrade(
+    photos: Photos,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder; the same call again goes on there.")],
+    variants: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one, or these: blur, crop, blur-2, crop-edge, ...; repeatable."),
+    ] = None,
+    long_side: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Reduce larger photos to so many pixels first; 0: none.")
+    ] = 800,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the sides and the files' order.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that work; 0: one a core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make photos worse in 27 known ways, and comparisons that say so: what a ranker must at least know."""
+    from photorank.stages.degrade import degrade as stage
+
+    kept = f"what was made is kept in {out}, and the same call goes on from there"
+    with terminal.stoppable(kept), terminal.progress("degrade") as progress:
+        report = stage(photos, out, variants or (), long_side, seed, workers, progress)
+    if as_json:
+        terminal.print_json(asdict(report))
+        return
+    typer.echo(f"{report.series:,} photos, {len(report.comparisons)} variants of each")
+    same = {name: report.series - count for name, count in report.comparisons.items() if count < report.series}
+    for name, count in same.items():
+        typer.echo(f"  {name}: {count:,} left out, which it did not change")
+    terminal.print_failed(report.failures, report.photos)
+    typer.echo(f"wrote {report.comparisons_file}: {sum(report.comparisons.values()):,} comparisons")

@@ -1,4 +1,4 @@
-"""Writing comparisons files, whole or not at all, never over one that is there."""
+"""Writing comparisons files, whole or not at all, and over one that is there only where told."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def refuse_output(out: Path) -> None:
         raise ComparisonsError(f"{out} is there already and is kept; name another --out, or remove it")
 
 
-def write_comparisons(table: pd.DataFrame, out: Path) -> None:
+def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> None:
     """Write comparisons as CSV or Parquet, as the name ends; there whole or not at all, and on the disk on return.
 
-    Raises ComparisonsError as of `refuse_output`, and where the file cannot be written.
+    Raises ComparisonsError as of `refuse_output` (but with `replace`), and where the file cannot be written.
     """
-    refuse_output(out)
+    if not replace:
+        refuse_output(out)
     part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
