@@ -150,3 +150,26 @@ def degrade(
         typer.echo(f"  {name}: {count:,} left out, which it did not change")
     terminal.print_failed(report.failures, report.photos)
     typer.echo(f"wrote {report.comparisons_file}: {sum(report.comparisons.values()):,} comparisons")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A comparisons file.")],
+    store: Annotated[Path | None, typer.Option(help="A store that extract filled: for keys and sharpness.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="What relative paths are relative to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look through labels before anything is trained on them; status 1 where something is to be warned of."""
+    from photorank.stages.check import check as stage
+
+    report = stage(file, store, photos)
+    if as_json:
+        terminal.print_json(asdict(report))
+    else:
+        from photorank.reports import check_table
+
+        terminal.print_table(check_table(report))
+    _warn(report.warnings)
+    if report.warnings:
+        typer.echo(f"photorank: {file} has {len(report.warnings)} things to look into; see above", err=True)
+        raise typer.Exit(1)

@@ -92,6 +92,7 @@ def test_every_part_has_its_level() -> None:
         ("photorank.store", {"torch", "zarr", "pandas", "PIL"}),
         ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
+        ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),
         ("photorank.stages.extract", {"torch", "open_clip", "pyiqa", "torchvision", "pandas", "zarr"}),
     ],

@@ -28,6 +28,8 @@ from photorank.errors import ComparisonsError
 REQUIRED = ("series", "left", "right", "p_left")
 OPTIONAL = ("votes", "split")
 SPLITS = ("train", "val", "test")
+CLEAR = 0.7
+"""A comparison is clear where more than this share of people agree: max(p, 1 − p) > CLEAR."""
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -121,7 +123,7 @@ def resolve(
     found: list[bytes] = []
     for name in names:
         place = os.path.abspath(base / name)
-        key = bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else key_of(os.fsencode(place))
+        key = as_key(name) or key_of(os.fsencode(place))
         if key is None:
             raise ComparisonsError(
                 f"{path} names {name}, which the store has not seen at {place}: extract it, or say with --photos which "
@@ -140,6 +142,11 @@ def resolve(
     _refuse_shared_photos(path, keys, left, right, split)
     p_left = table["p_left"].to_numpy(dtype=np.float32)
     return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split)
+
+
+def as_key(name: str) -> bytes | None:
+    """The key (32 bytes) that a photo is named by; None where the name is a path."""
+    return bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else None
 
 
 def hold_out(series: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:

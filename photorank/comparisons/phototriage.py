@@ -13,12 +13,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from photorank.comparisons import check_comparisons
+from photorank.comparisons import CLEAR, check_comparisons
 from photorank.comparisons.reviews import refuse_reviews
 from photorank.errors import ComparisonsError
 
-CLEAR = 0.7
-"""A comparison is clear where more than this share of people agree: max(p, 1 − p) > CLEAR."""
 PHOTOS = {"train": "train_val_imgs", "val": "train_val_imgs", "test": "test_imgs"}
 """Split → the folder of its photos in the official layout."""
 _COLUMNS = ["series", "photo1", "photo2", "p", "rank1", "rank2"]
