@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from photorank.comparisons.writing import write_comparisons
-from photorank.errors import ConfigError, PhotoError
+from photorank.errors import ComparisonsError, ConfigError, PhotoError
 from photorank.photos import FailedPath, decode_photo, find_photos, photo_key, read_photo
 from photorank.stages.frames import Pixels
 from photorank.stages.pipeline import Progress
@@ -35,6 +35,8 @@ SMALLEST = 32
 """Pixels of a photo's shorter side below which a variant shows nothing."""
 _SECONDS = 600.0
 _ABOUT = "degrade.json"
+_FORMAT = 1
+"""Raised when the same settings would make other files."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def degrade(
     """Make the variants (names as of `variants.choose`; none: all 27) of every photo under `paths` in the folder `out`.
 
     Raises ConfigError where `out` holds other things or was made with other settings, PhotoError where there are no
-    photos or none can be used. Single photos that fail are in the report.
+    photos or none can be used, ComparisonsError where `out` cannot be written. Single photos that fail are in the
+    report.
     """
     settings = Settings(tuple(choose(variants)), long_side, seed)
     files, failures = find_photos(paths)
@@ -76,15 +79,21 @@ def degrade(
     found = [file.path for file in files if not file.path.startswith(inside)]  # what an earlier call made
     if not found:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
-    _begin(out, settings)
     series: dict[str, str] = {}
-    for number, (path, made) in enumerate(each(partial(_make, out, settings), found, workers, _SECONDS), 1):
-        if isinstance(made, PhotoError):
-            failures.append(FailedPath(path, str(made)))
-        else:
-            series[path] = made
-        if progress is not None:
-            progress(number, len(found), len(failures))
+    try:
+        _begin(out, settings)
+        for number, (path, made) in enumerate(each(partial(_make, out, settings), found, workers, _SECONDS), 1):
+            if isinstance(made, PhotoError):
+                failures.append(FailedPath(path, str(made)))
+            else:
+                series[path] = made
+            if progress is not None:
+                progress(number, len(found), len(failures))
+    except OSError as error:
+        raise ComparisonsError(
+            f"the variants cannot be written to {out}: {error.strerror or error}; what was made is kept, and the same "
+            f"call goes on from there"
+        ) from error
     failures.sort(key=lambda failure: failure.path)
     if not series:
         first = failures[0]
@@ -103,7 +112,7 @@ def degrade(
 
 def _begin(out: Path, settings: Settings) -> None:
     """The folder, new or as an earlier call of these settings left it."""
-    about, text = out / _ABOUT, json.dumps(asdict(settings))
+    about, text = out / _ABOUT, json.dumps({"format": _FORMAT, **asdict(settings)})
     if about.is_file():
         if about.read_text(encoding="utf-8") != text:
             raise ConfigError(f"{out} was made with other variants or settings, and is kept; name another --out")

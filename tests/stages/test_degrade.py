@@ -201,6 +201,31 @@ def test_another_call_into_the_same_folder_is_refused_and_the_same_one_does_noth
     assert degrade([tmp_path], out, QUICK).photos == 6
 
 
+def test_an_out_that_cannot_be_written_and_a_disk_that_is_full(photos: Path, tmp_path: Path, photorank: Run) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = photorank("comparisons", "degrade", photos, "--out", tmp_path / "file" / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"photorank: the variants cannot be written to {tmp_path / 'file' / 'out'}: Not a dir"
+    )
+    # Files may not grow beyond a few kB: what a full disk looks like, for a process and its children.
+    limit = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    ignore = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    run = (
+        f"import sys; sys.argv[1:] = ['comparisons', 'degrade', {str(photos)!r}, '--out', {str(tmp_path / 'out')!r}]; "
+    )
+    script = tmp_path / "full.py"
+    start = "from photorank.__main__ import main; main()"
+    script.write_text(f"if __name__ == '__main__':\n    {limit}{ignore}{run}{start}\n")
+    pytest.importorskip("resource", reason="files are limited where there is `resource`")
+    full = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert full.stderr.startswith("photorank: the variants cannot be written to")
+    assert not list((tmp_path / "out" / "photos").glob("[!.]*"))
+    degrade([photos], tmp_path / "out")
+    assert not list((tmp_path / "out" / "photos").glob(".*"))
+
+
 def test_no_photo_and_none_that_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     with pytest.raises(PhotoError, match="no photos there"):
