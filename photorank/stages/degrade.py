@@ -143,12 +143,13 @@ def _make(out: Path, settings: Settings, path: str) -> str:
         raise PhotoError(f"is smaller than {SMALLEST} × {SMALLEST} pixels")
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     part.mkdir()
-    # In the order of their names, so that the files' times tell nothing either.
+    # In the order of their names, so that the files' times tell nothing either; not compressed, so that their sizes are
+    # the same.
     for name, variant in sorted(_names(settings, folder.name).items()):
         pixels = VARIANTS[variant](original) if variant else original
         # Light on a black photo changes nothing, say: what equals the original is no worse, and left out.
         if not variant or not np.array_equal(pixels, original):
-            Image.fromarray(np.ascontiguousarray(pixels)).save(part / name, compress_level=1)
+            Image.fromarray(np.ascontiguousarray(pixels)).save(part / name, compress_level=0)
     caller = multiprocessing.parent_process()
     if caller is not None and not caller.is_alive():  # it was killed, and another call may be tidying up
         raise PhotoError("was not finished")
