@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from photorank import cli_store, cli_weights, terminal
+from photorank import cli_comparisons, cli_store, cli_weights, terminal
 
 app = typer.Typer(
     name="photorank",
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_store.app, name="store")
+app.add_typer(cli_comparisons.app, name="comparisons")
 app.add_typer(cli_weights.app, name="weights")
 
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]

@@ -34,6 +34,7 @@ _LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 
 _MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY = 0x010F, 0x0110, 0x0112, 0x8769
 _TAKEN_AT, _OFFSET, _SUBSECOND = 0x9003, 0x9011, 0x9291
+_RATING = 0x4746
 _WANTED = frozenset({_MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY, _TAKEN_AT, _OFFSET, _SUBSECOND})
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # of one value: BYTE, ASCII, SHORT, LONG, IFD, LONG8, IFD8
 _LONGEST = 1024  # bytes of a value that is worth reading
@@ -94,6 +95,13 @@ def orientation(exif: bytes, absent: int = 1) -> int:
     kind, value = directory(exif).get(_ORIENTATION, (0, b""))
     number = _number(value[: _SIZES[kind]], _order(exif)) if kind in (3, 4) else absent
     return number if 1 <= number <= 8 else absent
+
+
+def rating(exif: bytes) -> int | None:
+    """Stars by EXIF's Rating, 0 to 5; None where absent or nonsense."""
+    kind, value = directory(exif, wanted=frozenset({_RATING})).get(_RATING, (0, b""))
+    stars = _number(value[: _SIZES[kind]], _order(exif)) if kind in (3, 4) else None
+    return stars if stars is not None and stars <= 5 else None
 
 
 def details(exif: bytes) -> tuple[str | None, str | None]:

@@ -18,6 +18,7 @@ from photorank.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from photorank.stages.check import CheckReport
     from photorank.stages.info import StoreInfo
     from photorank.stages.timing import Phases
 
@@ -113,6 +114,42 @@ def store_tables(info: StoreInfo) -> Iterator[Table | str]:
     for each in info.spaces:
         yield f"{each.name}@{each.fingerprint}"
         yield escape(yaml.safe_dump(each.spec, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True))
+
+
+def check_table(report: CheckReport) -> Table:
+    """What `photorank comparisons check` shows: a column a split."""
+    table = Table(title=escape(printable(report.path)), title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in report.parts:
+        table.add_column(name, justify="right")
+    parts = report.parts.values()
+    for name in ("comparisons", "series", "photos"):
+        table.add_row(name, *(f"{getattr(part, name):,}" for part in parts))
+    for size in sorted({size for part in parts for size in part.sizes}):
+        table.add_row(f"  series of {size} photos", *(f"{part.sizes.get(size, 0):,}" for part in parts))
+    table.add_row("clear comparisons (more than 70 % agree)", *(f"{part.clear:,}" for part in parts))
+    table.add_row("always left is right", *(_share(part.always_left) for part in parts))
+    agreements = [_share(part.sharpness) if part.sharpness is not None else "" for part in parts]
+    if report.sharpness_needs is not None:
+        agreements[-1] = f"needs {report.sharpness_needs}"
+    table.add_row("the sharper is preferred, of clear ones", *agreements)
+    table.add_row("pairs that contradict each other", *(f"{part.contradictions:,}" for part in parts))
+    table.add_row("series whose preferences go round", *(f"{part.circles:,}" for part in parts))
+    empty = [""] * (len(report.parts) - 1)
+    for what, photos in (
+        ("photos in several splits", report.in_several_splits),
+        ("photos in several series", report.in_several_series),
+        ("photos under several names", report.under_several_names),
+    ):
+        table.add_row(what, *empty, f"{len(photos):,}")
+    return table
+
+
+def _share(each: Estimate) -> str:
+    """A share with its interval, and of how many."""
+    if not each.n:
+        return "of none"
+    return f"{each} of {each.n:,}" if each.groups > 1 else f"{100 * each.value:.1f} % of {each.n:,}"
 
 
 @dataclass(frozen=True)

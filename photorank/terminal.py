@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from photorank.photos import FailedPath
     from photorank.stages.extract import ExtractReport
-    from photorank.stages.pipeline import Progress
+    from photorank.stages.pipeline import Failure, Progress
 
 
 _live: Console | None = None
@@ -87,9 +88,14 @@ def print_extraction(report: ExtractReport) -> None:
 
 def print_failures(report: ExtractReport) -> None:
     """The photos that failed, with their causes."""
-    if report.failures:
-        typer.echo(f"{len(report.failures):,} of {report.photos:,} photos failed:")
-    for failure in report.failures:
+    print_failed(report.failures, report.photos)
+
+
+def print_failed(failures: Sequence[Failure | FailedPath], photos: int) -> None:
+    """The same of a list."""
+    if failures:
+        typer.echo(f"{len(failures):,} of {photos:,} photos failed:")
+    for failure in failures:
         typer.echo(f"  {printable(failure.path)}: {failure.error}")
 
 

@@ -83,7 +83,7 @@ def test_help_answers_in_half_a_second_of_processor_time() -> None:
     before = seconds()
     done = subprocess.run([sys.executable, "-m", "photorank", "--help"], capture_output=True, text=True, check=True)
     assert seconds() - before < 0.5
-    for name in ("extract", "fit-head", "rank", "demo", "store"):
+    for name in ("extract", "fit-head", "rank", "demo", "store", "comparisons"):
         assert name in done.stdout
 
 
@@ -99,6 +99,8 @@ def test_the_version(photorank: Run) -> None:
         ["extract", "p", "--store", "s", "--batch-size", "0"],
         ["nonsense"],
         ["store", "nonsense"],
+        ["comparisons", "nonsense"],
+        ["comparisons", "phototriage", "p"],
         ["rank", "p", "--model", "m", "--store", "s", "--no-store"],
     ],
 )
@@ -121,6 +123,9 @@ def test_wrong_usage_is_status_2(arguments: list[str], photorank: Run) -> None:
         (["store", "info", "{tmp}"], "is no feature store"),
         (["fit-head", "--store", "{newer}", "--comparisons", "c.csv", "--out", "{tmp}/r"], "has format 2"),
         (["rank", "{photos}", "--model", "{tmp}"], "is not a run"),
+        (["comparisons", "check", "{tmp}/c.csv"], "there is no comparisons file"),
+        (["comparisons", "stars", "{photos}", "--out", "{tmp}/c.csv"], "0 of 6 photos are rated"),
+        (["comparisons", "degrade", "{photos}", "--out", "{tmp}/d", "--variants", "blurr"], "did you mean 'blur'?"),
     ],
 )  # fmt: skip
 def test_a_known_error_is_one_sentence_and_status_1(

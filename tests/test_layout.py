@@ -14,19 +14,22 @@ PACKAGE = Path(photorank.__file__).parent
 # cli → stages → training → {models, extractors, store, comparisons, metrics, reports} → {photos, config, errors}.
 # `runs` (what a training wrote) stands beside training.
 LEVEL = {
-    "__main__": 5, "cli": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3, "stages": 3, "runs": 2, "training": 2,
-    "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1, "reports": 1,
-    "photos": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0, "config": 0,
-    "config_errors": -1, "errors": -1,
+    "__main__": 5, "cli": 4, "cli_comparisons": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3, "stages": 3,
+    "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
+    "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
+    "config": 0, "config_errors": -1, "errors": -1,
 }  # fmt: skip
 ALLOWED_BESIDE = {
     ("__init__", "stages"),
+    ("cli", "cli_comparisons"),
     ("cli", "cli_store"),
     ("cli", "cli_weights"),
     ("runs", "training"),
     ("photos", "decoding"),
     ("photos", "metadata"),
     ("photos", "raw"),
+    ("ratings", "metadata"),
+    ("ratings", "photos"),
     ("raw", "decoding"),
     ("raw", "heif"),
     ("raw", "metadata"),
@@ -89,6 +92,9 @@ def test_every_part_has_its_level() -> None:
         ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy"}),
         ("photorank.store", {"torch", "zarr", "pandas", "PIL"}),
         ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
+        ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
+        ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
+        ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),
         ("photorank.stages.extract", {"torch", "open_clip", "pyiqa", "torchvision", "pandas", "zarr"}),
     ],
 )

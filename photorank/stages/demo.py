@@ -23,8 +23,9 @@ from photorank.errors import ConfigError, PhotoError
 from photorank.photos import decode_photo, find_photos, read_photo
 from photorank.reports import Tile, contact_sheet
 from photorank.runs import load_run
+from photorank.stages.baselines import baselines
 from photorank.stages.extract import extract
-from photorank.stages.fit_head import baselines, fit_head
+from photorank.stages.fit_head import fit_head
 from photorank.stages.frames import KINDS, ORIGINAL, save_frames
 from photorank.stages.pipeline import Progress
 from photorank.stages.rank import rank

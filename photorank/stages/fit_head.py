@@ -21,6 +21,7 @@ from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, StoreError
 from photorank.extractors import Feature
 from photorank.runs import new_run, refuse_existing, save_head
+from photorank.stages.baselines import baselines
 from photorank.store import FeatureStore, Space
 from photorank.training import score, train_head
 
@@ -116,19 +117,6 @@ def feature_of(space: Space) -> Feature:
     role = cast(Literal["visual", "statistic"], space.role)
     dtype = cast(Literal["float16", "float32"], space.dtype.name)
     return Feature(space.name, dict(space.spec), role, dtype, space.provenance.get("weights"))
-
-
-def baselines(store: FeatureStore, keys: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Figures (N,) of each photo that need no learning: file size, and sharpness where the store has it."""
-    table = store.files()
-    size_of = dict(zip(table["key"].to_pylist(), table["size"].to_pylist(), strict=True))
-    found = {"file size": np.array([size_of.get(key.tobytes(), np.nan) for key in keys], np.float64)}
-    for space in store.spaces():
-        names = space.spec.get("statistics", {}).get("names", [])
-        if "sharpness" in names and not space.missing(keys).any():
-            found["sharpness"] = space.load(keys)[1][:, names.index("sharpness")].astype(np.float64)
-            break
-    return {name: values for name, values in found.items() if not np.isnan(values).any()}
 
 
 def _name(store: FeatureStore, key: bytes) -> str:

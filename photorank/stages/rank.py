@@ -14,13 +14,14 @@ import pandas as pd
 import platformdirs
 
 from photorank.config import ExtractConfig
-from photorank.errors import ConfigError, PhotoError, RunError
+from photorank.errors import PhotoError, RunError
 from photorank.extractors import own
 from photorank.photos import find_photos
 from photorank.runs import Run, load_run
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.fit_head import load_features
 from photorank.stages.pipeline import Progress
+from photorank.stages.series import as_text, series_of
 from photorank.store import FeatureStore
 from photorank.training import score
 
@@ -130,38 +131,12 @@ def order(table: pd.DataFrame) -> pd.DataFrame:
     return table[["path", "key", "series", "rank", "score", "p_best", "keep"]]
 
 
-def series_of(paths: Sequence[str], series_by: str) -> list[str]:
-    """The series of each photo: its folder, or what a CSV says; ConfigError where it names none for a photo."""
-    if series_by == "folder":
-        return [_as_text(str(Path(path).parent)) for path in paths]
-    file = Path(series_by)
-    if not file.is_file():
-        raise ConfigError(f"--series-by is `folder` or a CSV file with columns path, series; {series_by!r} is neither")
-    try:
-        table = pd.read_csv(file, dtype=str)
-        given = {
-            os.path.abspath(file.parent / path): name for path, name in zip(table["path"], table["series"], strict=True)
-        }
-    except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
-        raise ConfigError(f"{file} is not a CSV with the columns path and series") from error
-    unnamed = [path for path in paths if not isinstance(given.get(path), str)]
-    if unnamed:
-        more = f" and {len(unnamed) - 1} more photos" if len(unnamed) > 1 else ""
-        raise ConfigError(f"{file} names no series for {unnamed[0]}{more}; add a row for each")
-    return [given[path] for path in paths]
-
-
-def _as_text(name: str) -> str:
-    """The name with bytes that are no UTF-8 as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
     """`ranking.csv` and `ranking.parquet` in the folder `out`, each written whole or not at all.
 
     Raises RunError where they cannot be written.
     """
-    shown = table.assign(path=[_as_text(path) for path in table["path"]])
+    shown = table.assign(path=[as_text(path) for path in table["path"]])
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)

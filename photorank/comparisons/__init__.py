@@ -28,6 +28,8 @@ from photorank.errors import ComparisonsError
 REQUIRED = ("series", "left", "right", "p_left")
 OPTIONAL = ("votes", "split")
 SPLITS = ("train", "val", "test")
+CLEAR = 0.7
+"""A comparison is clear where more than this share of people agree: max(p, 1 − p) > CLEAR."""
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -65,12 +67,22 @@ def read_comparisons(path: Path) -> pd.DataFrame:
         if path.suffix.lower() in (".parquet", ".pq"):
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype=dict.fromkeys(("series", "left", "right", "split"), str))
+            texts = dict.fromkeys(("series", "left", "right", "split"), str)
+            # Only what is empty is missing: a series may be called "NA".
+            table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
         raise ComparisonsError(f"there is no comparisons file {path}") from error
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table
         reason = " ".join(str(error).split())[:200]
         raise ComparisonsError(f"{path} is neither a CSV nor a Parquet table: {reason}") from error
+    return check_comparisons(path, table)
+
+
+def check_comparisons(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """A table that is to be comparisons, of which `path` is the file to name: `read_comparisons` but for the reading.
+
+    `p_left` becomes float32, `votes` numbers; further columns are kept as they are. Raises ComparisonsError likewise.
+    """
     _check_columns(path, table)
     if table.empty:
         raise ComparisonsError(f"{path} holds no comparisons")
@@ -111,7 +123,7 @@ def resolve(
     found: list[bytes] = []
     for name in names:
         place = os.path.abspath(base / name)
-        key = bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else key_of(os.fsencode(place))
+        key = as_key(name) or key_of(os.fsencode(place))
         if key is None:
             raise ComparisonsError(
                 f"{path} names {name}, which the store has not seen at {place}: extract it, or say with --photos which "
@@ -130,6 +142,11 @@ def resolve(
     _refuse_shared_photos(path, keys, left, right, split)
     p_left = table["p_left"].to_numpy(dtype=np.float32)
     return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split)
+
+
+def as_key(name: str) -> bytes | None:
+    """The key (32 bytes) that a photo is named by; None where the name is a path."""
+    return bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else None
 
 
 def hold_out(series: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -1,0 +1,48 @@
+"""What a set of preferences says about itself: pairs that contradict each other, and circles."""
+
+from __future__ import annotations
+
+import graphlib
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
+
+
+def contradictions(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: Numbers) -> int:
+    """Pairs of photos of a series of which some comparison prefers the one, and some the other.
+
+    `left`, `right`: (C,) photo numbers; `series` (C,).
+    """
+    table = _directed(left, right, p_left, series)
+    signs = np.sign(table["lead"]).groupby([table["series"], table["low"], table["high"]])
+    return int(((signs.min() < 0) & (signs.max() > 0)).sum())
+
+
+def circles(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: Numbers) -> int:
+    """Series whose preferences go round: a over b, b over c, c over a. Several comparisons of a pair are added up."""
+    table = _directed(left, right, p_left, series)
+    leads = table.groupby(["series", "low", "high"], as_index=False)["lead"].sum()
+    leads = leads[leads["lead"].abs() > 1e-6]  # the rounding of a sum is no preference
+    found = 0
+    for _, part in leads.groupby("series"):
+        graph: dict[int, set[int]] = {}
+        for low, high, lead in zip(part["low"], part["high"], part["lead"], strict=True):
+            better, worse = (low, high) if lead > 0 else (high, low)
+            graph.setdefault(worse, set()).add(better)
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError:
+            found += 1
+    return found
+
+
+def _directed(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: Numbers) -> pd.DataFrame:
+    """series, low, high (photo numbers), lead: by how much the low one is preferred, −½ … ½."""
+    lead = np.asarray(p_left, np.float64) - 0.5
+    return pd.DataFrame({
+        "series": series, "low": np.minimum(left, right), "high": np.maximum(left, right),
+        "lead": np.where(left < right, lead, -lead),
+    })  # fmt: skip
