@@ -180,6 +180,9 @@ def import_(
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What relative paths are relative to (default: FILE's folder).")
     ] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="For those: photos need not be there; they are keyed by their path.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read vectors into a store: what export wrote, or features that another program made."""
@@ -189,7 +192,7 @@ def import_(
         from photorank.stages.exchange import import_features
 
         with terminal.stoppable("what was committed by then is kept"):
-            moved = [import_features(store, file, name, role.value, description, photos, vectors, folder)]
+            moved = [import_features(store, file, name, role.value, description, photos, vectors, folder, absent)]
     else:
         from photorank.stages.exchange import import_export
 

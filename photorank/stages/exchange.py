@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,11 +59,12 @@ def import_export(store: Path, path: Path) -> list[Moved]:
 
 def import_features(
     store: Path, path: Path, name: str, role: Literal["visual", "statistic"], description: str,
-    photos: str | None = None, vectors: str | None = None, folder: Path | None = None,
+    photos: str | None = None, vectors: str | None = None, folder: Path | None = None, absent: bool = False,
 ) -> Moved:  # fmt: skip
     """Read features that another program made into a space of that name; the same name and description is the same
     space. Paths are relative to `folder` (without it, to the file's own); photos that the store has not seen are
-    hashed. StoreError, naming the row, for a photo that is not there; then nothing is written."""
+    hashed. With `absent` those that are not there are keyed by their path. StoreError, naming the row, for a photo that
+    is not there otherwise, or cannot be read; then nothing is written."""
     if not path.exists():
         raise StoreError(f"There is no {path} to import.")
     if not description.strip():
@@ -71,7 +73,7 @@ def import_features(
     if not len(found.vectors):
         raise StoreError(f"{path} has no rows.")
     opened = FeatureStore.create(store)
-    keys, seen = _keys_of(opened, path, found.photos, folder or path.parent)
+    keys, seen = _keys_of(opened, path, found.photos, folder or path.parent, absent)
     first = KeyIndex(keys).find(keys)
     for row in np.flatnonzero(first != np.arange(len(keys))).tolist():  # a copy of a photo, or the same row again
         if not np.array_equal(found.vectors[row], found.vectors[first[row]]):
@@ -136,9 +138,9 @@ def _check_keys(path: Path, found: ExportedSpace) -> None:
 
 
 def _keys_of(
-    store: FeatureStore, path: Path, photos: Sequence[str | bytes], folder: Path
+    store: FeatureStore, path: Path, photos: Sequence[str | bytes], folder: Path, absent: bool
 ) -> tuple[KeyArray, list[FileRow]]:
-    """The key of each photo, and the files that were hashed for that."""
+    """The key of each photo, and the files that are new to the store."""
     files = store.files()
     known = dict(zip(files["path"].to_pylist(), files["key"].to_pylist(), strict=True))
     keys: list[bytes] = []
@@ -150,10 +152,11 @@ def _keys_of(
             key = known.get(os.fsencode(place))
             if key is None:
                 try:
-                    row = _hashed(place)
+                    row = _named(place) if absent and not os.path.lexists(place) else _hashed(place)
                 except PhotoError as error:
                     raise StoreError(
-                        f"{path}, row {number}: the store does not know that photo, and {place} {error}."
+                        f"{path}, row {number}: the store does not know that photo, and {place} {error}; "
+                        f"--folder says what paths are relative to, --absent that photos need not be there."
                     ) from None
                 seen.append(row)
                 key = known[row.path] = row.key
@@ -164,6 +167,12 @@ def _keys_of(
 def _hashed(path: str) -> FileRow:
     data, status = read_photo(path), Path(path).stat()
     return FileRow(os.fsencode(path), status.st_size, status.st_mtime_ns, photo_key(data), *photo_details(data))
+
+
+def _named(path: str) -> FileRow:
+    """A photo that is not there, under a key made of its path: of no size, so that it is hashed once it is there."""
+    name = os.fsencode(path)
+    return FileRow(name, 0, 0, hashlib.sha256(b"a photo that is not there\0" + name).digest())
 
 
 def _as_key(text: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,26 @@ def test_features_of_another_program(photo_folder: Path, tmp_path: Path, form: s
         assert (again.space, again.new) == (moved.space, 0)
 
 
+def test_features_of_photos_that_are_not_there(photo_folder: Path, tmp_path: Path) -> None:
+    """Keyed by path, found by path, and no photo's key once there is a photo."""
+    names = [f"away/{number}.jpg" for number in range(3)] + ["series-1/IMG_0.jpg"]
+    rows = some_rows(4, 5)
+    np.savez(tmp_path / "a.npz", paths=names, vectors=rows)
+    about: Any = ("own", "visual", "net")
+    moved = import_features(tmp_path / "S", tmp_path / "a.npz", *about, folder=photo_folder, absent=True)
+    assert (moved.rows, moved.new) == (4, 4)
+    store = FeatureStore.open(tmp_path / "S")
+    seen = dict(zip(store.files()["path"].to_pylist(), store.files()["key"].to_pylist(), strict=True))
+    keys = [seen[str(photo_folder / name).encode()] for name in names]
+    assert np.array_equal(store.space("own").load(keys)[1], rows.astype(np.float32))
+    assert keys[3] == photo_key((photo_folder / names[3]).read_bytes())
+    assert import_features(tmp_path / "S", tmp_path / "a.npz", *about, folder=photo_folder, absent=True).new == 0
+    (photo_folder / "away").mkdir()
+    shutil.copy(photo_folder / "series-2" / "IMG_0.jpg", photo_folder / names[0])
+    report = extract([photo_folder], tmp_path / "S", ExtractConfig())
+    assert report.keys[str(photo_folder / names[0])] == photo_key((photo_folder / names[0]).read_bytes()) != keys[0]
+
+
 def test_foreign_features_that_cannot_be_right(tmp_path: Path) -> None:
     key = some_keys(2)[0].tobytes().hex()
 
@@ -197,6 +218,8 @@ def test_foreign_features_that_cannot_be_right(tmp_path: Path) -> None:
         r"row 2: the store does not know that photo, and .*absent\.jpg cannot be read",
         csv(f"path,x\n{key},1\nabsent.jpg,2\n"),
     )
+    (tmp_path / "empty.jpg").touch()
+    refused(r"row 1: .*empty\.jpg is empty", csv("path,x\nempty.jpg,1\n"), absent=True)
     refused("rows 1 and 2 are of one photo, but differ", csv(f"key,x\n{key},1\n{key},2\n"))
     refused("empty cells", csv(f"key,x\n{key},\n"))
     refused("row 1: the vector has a value that is not finite", csv(f"key,x\n{key},inf\n"))
