@@ -26,17 +26,20 @@ def circles(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: 
     table = _directed(left, right, p_left, series)
     leads = table.groupby(["series", "low", "high"], as_index=False)["lead"].sum()
     leads = leads[leads["lead"].abs() > 1e-6]  # the rounding of a sum is no preference
-    found = 0
-    for _, part in leads.groupby("series"):
-        graph: dict[int, set[int]] = {}
-        for low, high, lead in zip(part["low"], part["high"], part["lead"], strict=True):
-            better, worse = (low, high) if lead > 0 else (high, low)
-            graph.setdefault(worse, set()).add(better)
-        try:
-            graphlib.TopologicalSorter(graph).prepare()
-        except graphlib.CycleError:
-            found += 1
-    return found
+    graphs: dict[int, dict[int, set[int]]] = {}
+    columns = (leads[name].tolist() for name in ("series", "low", "high", "lead"))
+    for number, low, high, lead in zip(*columns, strict=True):
+        better, worse = (low, high) if lead > 0 else (high, low)
+        graphs.setdefault(number, {}).setdefault(worse, set()).add(better)
+    return sum(map(_goes_round, graphs.values()))
+
+
+def _goes_round(graph: dict[int, set[int]]) -> bool:
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError:
+        return True
+    return False
 
 
 def _directed(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: Numbers) -> pd.DataFrame:
