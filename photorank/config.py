@@ -17,6 +17,7 @@ from photorank.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
+Decode = Literal["exact", "fast"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,6 +36,9 @@ class ClipConfig(_Strict):
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
     precision: Precision = "auto"
+    decode: Decode = "exact"
+    """`exact`: every pixel is decoded. `fast`: fewer of a JPEG that has four times the rows and columns that the
+    model's resizing asks for, or more; at least twice as many are left. Any other photo is the same either way."""
 
 
 def _default_weights(known: dict[str, Any]) -> str:
@@ -71,6 +75,8 @@ class CnnConfig(_Strict):
     """Red, green and blue in [0, 1] of what `paper` pads with, rounded to 8 bits: the mean colour of the training
     photos."""
     precision: Precision = "auto"
+    decode: Decode = "exact"
+    """As for `clip`."""
 
 
 class IqaConfig(_Strict):

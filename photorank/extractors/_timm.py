@@ -54,7 +54,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
         "output": "pooled features before the classifier",
         "preprocessing": _preprocessing(known),
         "precision": precision,
-        "decode": "exact",
+        "decode": config.decode,
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)

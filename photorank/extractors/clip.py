@@ -65,7 +65,7 @@ def describe(name: str, config: ClipConfig, precision: str) -> Feature:
         "output": "image embedding, L2-normalised",
         "preprocessing": preprocessing,
         "precision": precision,
-        "decode": "exact",
+        "decode": config.decode,
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)
