@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from photorank.errors import ConfigError
 
@@ -39,6 +39,10 @@ class ClipConfig(_Strict):
     decode: Decode = "exact"
     """`exact`: every pixel is decoded. `fast`: fewer of a JPEG that has four times the rows and columns that the
     model's resizing asks for, or more; at least twice as many are left. Any other photo is the same either way."""
+
+
+TORCHVISIONS = ("layer", "preprocessing", "resize", "size", "padding_mean_color")
+"""Options of `CnnConfig` that are for torchvision's models only."""
 
 
 def _default_weights(known: dict[str, Any]) -> str:
@@ -77,6 +81,12 @@ class CnnConfig(_Strict):
     precision: Precision = "auto"
     decode: Decode = "exact"
     """As for `clip`."""
+
+    @model_serializer(mode="wrap")
+    def _of_its_library(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        others = TORCHVISIONS if self.library == "timm" else ()
+        return {option: value for option, value in values.items() if option not in others}
 
 
 class IqaConfig(_Strict):

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from photorank.config import TORCHVISIONS
 from photorank.errors import ConfigError, WeightsError
 from photorank.extractors import Feature, Preparer, Resized, weights
 from photorank.preprocessing import Preprocessing
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 PRETRAINED = "pretrained"
 _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's `crop_mode`, and what does the same
-_TORCHVISIONS = ("layer", "preprocessing", "resize", "size", "padding_mean_color")
 _FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's own order
 
 
@@ -36,7 +36,7 @@ def describe(name: str, config: CnnConfig, precision: str) -> Feature:
     Raises ConfigError for a model that timm does not know and for options that are torchvision's, WeightsError for
     weights not to be had.
     """
-    given = [option for option in _TORCHVISIONS if option in config.model_fields_set]
+    given = [option for option in TORCHVISIONS if option in config.model_fields_set]
     if given:
         raise ConfigError(
             f"{name}: `{given[0]}` is for torchvision's models; those of timm come with their own preprocessing and "
