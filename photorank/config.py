@@ -11,113 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    DirectoryPath,
-    Field,
-    JsonValue,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, DirectoryPath, Field, ValidationError
 
 from photorank.config_errors import explain
+from photorank.config_features import TORCHVISIONS as TORCHVISIONS
+from photorank.config_features import ClipConfig as ClipConfig
+from photorank.config_features import CnnConfig as CnnConfig
+from photorank.config_features import FeatureConfig as FeatureConfig
+from photorank.config_features import IqaConfig as IqaConfig
+from photorank.config_features import OwnConfig as OwnConfig
+from photorank.config_features import Strict
 from photorank.errors import ConfigError
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ClipConfig(_Strict):
-    """An open_clip model: the L2-normalised image embedding."""
-
-    kind: Literal["clip"] = "clip"
-    model: str = "ViT-B-32"
-    """An architecture that open_clip knows, or `hf-hub:organisation/name`."""
-    weights: str = "laion2b_s34b_b79k"
-    """A pretrained tag of open_clip (none for a model of the hub), a local file, or `random`."""
-    seed: int = 0
-    """Seed of `random` weights; without meaning for others."""
-    precision: Precision = "auto"
-
-
-def _default_weights(known: dict[str, Any]) -> str:
-    return "pretrained" if known.get("library") == "timm" else "IMAGENET1K_V2"
-
-
-class CnnConfig(_Strict):
-    """A torchvision classifier up to a named layer, averaged over the picture's area, or a timm model: the pooled
-    features that its classifier sees, after its own preprocessing. From `layer` and `preprocessing` on to
-    `padding_mean_color` options are for torchvision's only."""
-
-    kind: Literal["cnn"] = "cnn"
-    library: Literal["torchvision", "timm"] = "torchvision"
-    """Whose model it is."""
-    model: str = "resnet50"
-    """A classifier that torchvision knows, or any model that timm knows, with or without a tag: `resnet50.a1_in1k`."""
-    layer: str = "layer4"
-    """A module's name; for VGG and AlexNet also `fc6` and `fc7`, each after its ReLU."""
-    weights: str = Field(default_factory=_default_weights)
-    """A local file (.safetensors, or .pt with weights only), `random`, a torchvision weights tag (IMAGENET1K_V2 unless
-    given), or for timm `pretrained` (unless given): those of the tag in the model's name, or of timm's first one."""
-    seed: int = 0
-    """Seed of `random` weights; without meaning for others."""
-    preprocessing: Literal["standard", "scale_crop", "paper"] = "standard"
-    """How a photo becomes a square of `size` pixels, always bilinear and antialiased. `standard`: the shorter side to
-    `resize`, the square cut from the centre. `scale_crop`: the shorter side to `size` itself, so that more of the photo
-    is seen. `paper`: the longer side to `size`, padded with `padding_mean_color`, so that all of it is seen (Chang et
-    al. 2016, Automatic Triage for a Photo Series)."""
-    resize: int = Field(default=256, ge=1)
-    """Pixels of the shorter side before the cut; only for `standard`."""
-    size: int = Field(default=224, ge=1)
-    """Pixels of the square that the network sees."""
-    padding_mean_color: tuple[Fraction, Fraction, Fraction] = (0.460, 0.450, 0.430)
-    """Red, green and blue in [0, 1] of what `paper` pads with, rounded to 8 bits: the mean colour of the training
-    photos."""
-    precision: Precision = "auto"
-
-
-class IqaConfig(_Strict):
-    """Weightless statistics of the picture, and metrics of pyiqa that need no reference."""
-
-    kind: Literal["iqa"] = "iqa"
-    statistics: bool = True
-    """The statistics of `photorank.extractors.statistics`."""
-    metrics: tuple[str, ...] = ()
-    """Names of pyiqa's no-reference metrics (needs `photorank[iqa]`)."""
-
-
-class OwnConfig(_Strict):
-    """An extractor of the user's own: a class called with (height, width, 3) uint8 sRGB, which returns a vector."""
-
-    kind: Literal["own"] = "own"
-    extractor: str
-    """`module:Class`."""
-    role: Literal["visual", "statistic"] = "visual"
-    """visual: projected to a common width before fusion; statistic: few numbers with a meaning each, fused late."""
-    options: dict[str, JsonValue] = {}
-    """What the class is made with: `Class(**options)`."""
-    version: str = ""
-    """To be changed when the vectors change for a reason that neither the module's file nor the options show."""
-    folder: str = Field(default="", validate_default=True)
-    """Where the module is looked for before Python's own path: relative to the config file, or the current folder."""
-
-    @field_validator("folder")
-    @classmethod
-    def _beside_the_file(cls, folder: str, info: ValidationInfo) -> str:
-        return str(Path((info.context or {}).get("folder", ""), Path(folder).expanduser()).absolute())
-
-
-FeatureConfig = Annotated[ClipConfig | CnnConfig | IqaConfig | OwnConfig, Field(discriminator="kind")]
-
-
-class ExtractConfig(_Strict):
+class ExtractConfig(Strict):
     """What `photorank extract` computes, and how."""
 
     features: dict[str, FeatureConfig] = Field(default={"iqa": IqaConfig()})
@@ -140,7 +49,7 @@ class ExtractConfig(_Strict):
     """A photo with more pixels is refused instead of decoded (decompression bombs)."""
 
 
-class HeadConfig(_Strict):
+class HeadConfig(Strict):
     """How `photorank fit-head` trains a head."""
 
     features: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ to theirs bit for bit. Turning them into floats is left to the device, see `phot
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from PIL import Image
 
 from photorank.errors import PhotoError
 
+if TYPE_CHECKING:
+    from photorank.photos import Photo
+
 Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 Mode = Literal["shortest", "longest", "squash"]
 
 INTERPOLATIONS = {
@@ -41,15 +45,19 @@ class Preprocessing:
     interpolation: str = "bilinear"
     fill: tuple[int, int, int] = (0, 0, 0)
 
-    def __call__(self, rgb: Pixels) -> Pixels:
-        """(height, width, 3) uint8 sRGB of any size → (*size, 3) uint8, C-contiguous. PhotoError, as the rest of a
-        sentence that begins with the path, for a photo too narrow to be resized."""
-        height, width = self.resized(rgb.shape[0], rgb.shape[1])
+    def __call__(self, rgb: Pixels, whole: tuple[int, int] | None = None, box: Box | None = None) -> Pixels:
+        """(height, width, 3) uint8 sRGB of any size → (*size, 3) uint8, C-contiguous.
+
+        `whole` and `box` are for a photo decoded to fewer pixels: the height and width that it has, and its edges in
+        `rgb`, so that it is resized and cut as it would be whole. PhotoError, as the rest of a sentence that begins
+        with the path, for a photo too narrow to be resized.
+        """
+        height, width = self.resized(*(whole or rgb.shape[:2]))
         if height * width > _TOO_LARGE:
             raise PhotoError(f"is too narrow to be resized: it would have {height} x {width} pixels")
         image, kernel = Image.fromarray(rgb), INTERPOLATIONS[self.interpolation]
         if (width, height) != image.size:
-            image = image.resize((width, height), kernel)
+            image = image.resize((width, height), kernel, box)
         return _cropped(np.asarray(image), self.size, self.fill)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
@@ -65,6 +73,19 @@ class Preprocessing:
         ratios = height / self.resize[0], width / self.resize[1]
         ratio = min(ratios) if self.mode == "shortest" else max(ratios)
         return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+
+def edges(photo: Photo) -> Box:
+    """Left, upper, right and lower edge of a photo within its `rgb`, in its pixels: all of it, unless it is of fewer.
+
+    A JPEG is decoded to so many eighths, rounded up: the last row and column as stored may stand over the edge.
+    """
+    rows, columns = photo.rgb.shape[:2]
+    sizes = {n: (-(-photo.height * n // 8), -(-photo.width * n // 8)) for n in range(8, 0, -1)}
+    eighths = next((n for n, size in sizes.items() if size == (rows, columns)), 8)
+    over_x, over_y = columns - photo.width * eighths / 8, rows - photo.height * eighths / 8
+    left, upper = over_x * (photo.orientation in (2, 3, 6, 7)), over_y * (photo.orientation in (3, 4, 7, 8))
+    return left, upper, columns - over_x + left, rows - over_y + upper
 
 
 def _cropped(pixels: Pixels, size: tuple[int, int], fill: tuple[int, int, int]) -> Pixels:

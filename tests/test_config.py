@@ -56,7 +56,7 @@ def test_the_head_config_of_a_name_takes_overrides() -> None:
     [
         ("extract", "batchsize: 3", "unknown key 'batchsize'; did you mean 'batch_size'?"),
         ("extract", "features: {a: {kind: clip, modle: x}}", "unknown key 'modle'; did you mean 'model'?"),
-        ("extract", "features: {a: {kind: cnn, modle: x}}", "The keys here are: kind, layer, library, model"),
+        ("extract", "features: {a: {kind: cnn, modle: x}}", "The keys here are: decode, kind, layer, library, model"),
         (
             "extract",
             "features: {clip: {kind: clip, seed: many}}",

@@ -27,6 +27,7 @@ from photorank.errors import ConfigError
 if TYPE_CHECKING:
     from photorank.config import FeatureConfig
     from photorank.extractors.weights import Needed
+    from photorank.photos import Photo
     from photorank.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,12 @@ class Resized:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Prepared:
         return (self.preprocess(rgb),)
+
+    def of(self, photo: Photo) -> Prepared:
+        """The same of a photo that may have been decoded to fewer pixels than it has."""
+        from photorank.preprocessing import edges  # imports Pillow
+
+        return (self.preprocess(photo.rgb, (photo.height, photo.width), edges(photo)),)
 
 
 class Extractor(Protocol):

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from photorank.config import TORCHVISIONS
 from photorank.errors import ConfigError, WeightsError
 from photorank.extractors import Feature, Preparer, Resized, hub, weights
 from photorank.preprocessing import Preprocessing
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PRETRAINED = "pretrained"
 _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's `crop_mode`, and what does the same
-_TORCHVISIONS = ("layer", "preprocessing", "resize", "size", "padding_mean_color")
 
 
 def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | None) -> Feature:
@@ -32,7 +32,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
     Raises ConfigError for a model that timm does not know and for options that are torchvision's, WeightsError for
     weights not to be had.
     """
-    given = [option for option in _TORCHVISIONS if option in config.model_fields_set]
+    given = [option for option in TORCHVISIONS if option in config.model_fields_set]
     if given:
         raise ConfigError(
             f"{name}: `{given[0]}` is for torchvision's models; those of timm come with their own preprocessing and "
@@ -52,7 +52,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         "output": "pooled features before the classifier",
         "preprocessing": _preprocessing(known),
         "precision": precision,
-        "decode": "exact",
+        "decode": config.decode,
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)

@@ -68,7 +68,7 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
         "output": "image embedding, L2-normalised",
         "preprocessing": preprocessing,
         "precision": precision,
-        "decode": "exact",
+        "decode": config.decode,
         "stored": "float16",
     }
     if from_hub is not None:  # open_clip's own models are known by their name

@@ -52,7 +52,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         "output": "mean over the picture's area",
         "preprocessing": {**_fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
         "precision": precision,
-        "decode": "exact",
+        "decode": config.decode,
         "stored": "float16",
     }
     return Feature(name, spec, role="visual", dtype="float16", source=source)

@@ -78,14 +78,21 @@ class Loader:
         return loaded
 
     def _prepare_all(self, data: bytes, wanted: Sequence[int], loaded: Loaded) -> None:
-        """Decode once for all features that want every pixel, and once for each that is content with fewer."""
-        whole = None
+        """Decode once for all features that want every pixel, and once for each that is content with fewer.
+
+        The latter gets those of its own decoding even where all are there, so that no vector depends on what else was
+        asked for. Only JPEGs have fewer.
+        """
+        whole: Photo | None = None
         for number in wanted:
             feature, prepare = self._features[number], self._prepare[number]
-            if feature.spec.get("decode") == "fast" and isinstance(prepare, Resized):
-                photo = self._decode(data, loaded, prepare.preprocess.resized)
+            fast = feature.spec.get("decode") == "fast"
+            fit = prepare.preprocess.resized if fast and isinstance(prepare, Resized) else None
+            if whole is None or (fit and whole.format == "JPEG"):
+                photo = self._decode(data, loaded, fit)
+                whole = photo if photo.rgb.shape[:2] == (photo.height, photo.width) else whole
             else:
-                photo = whole = whole or self._decode(data, loaded)
+                photo = whole
             with _span(loaded, f"prepare {feature.name}"):
                 self._prepare_one(number, photo, loaded)
 
@@ -99,7 +106,8 @@ class Loader:
     def _prepare_one(self, number: int, photo: Photo, loaded: Loaded) -> None:
         name = self._features[number].name
         try:
-            loaded.prepared[number] = self._prepare[number](photo.rgb)
+            prepare = self._prepare[number]
+            loaded.prepared[number] = prepare.of(photo) if isinstance(prepare, Resized) else prepare(photo.rgb)
         except PhotoError as error:
             loaded.refused[number] = str(error)
         # Broad on purpose: an extractor may be a user's own, and one photo that it fails on must not end the run.

@@ -12,14 +12,15 @@ from photorank.stages.extract import extract
 from tests.conftest import SHARED
 
 PHOTOS = SHARED / "photos"
-SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "check_extract.py"
+PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
 needs_photos = pytest.mark.skipif(
     not PHOTOS.is_dir(), reason="the folder of real photos beside the checkout is not there"
 )
 
 
-def check(*photos: Path) -> dict[str, dict[str, float]]:
-    done = subprocess.run([sys.executable, SCRIPT, *photos, "--json"], capture_output=True, text=True, check=False)
+def check(*photos: Path, script: str = "check_extract.py") -> dict[str, dict[str, float]]:
+    command = [sys.executable, PIPELINES / script, *photos, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, float]] = json.loads(done.stdout)
     assert set(found) == {"clip", "resnet50"}
@@ -33,6 +34,23 @@ def test_vectors_of_a_few_real_photos_are_the_libraries_own() -> None:
         assert each["photos"] == len(objects) + 1
         assert each["decoded"] >= 0.9999
         assert each["from_file"] >= 0.9999
+
+
+@needs_photos
+def test_fast_decoding_moves_vectors_by_little() -> None:
+    photos = sorted((PHOTOS / "castle").iterdir())[:4]
+    for each in check(*photos, PHOTOS / "objects" / "n01440764_tench.JPEG", script="bench_decode.py").values():
+        assert (each["photos"], each["fewer"]) == (5, 4)
+        assert 0 < each["distance_max"] < 1e-4
+        assert 0 < each["levels_mean"] < 1.5
+
+
+@needs_photos
+@pytest.mark.slow
+def test_fast_decoding_moves_vectors_of_every_real_photo_by_little() -> None:
+    for each in check(PHOTOS, script="bench_decode.py").values():
+        assert each["photos"] == 337
+        assert 0 < each["distance_max"] < 1e-4
 
 
 @needs_photos

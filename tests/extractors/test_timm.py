@@ -11,10 +11,11 @@ import pytest
 import timm
 import timm.data
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from photorank.config import CnnConfig, ExtractConfig
+from photorank.config import CnnConfig, ExtractConfig, dump_config, parse_config
 from photorank.errors import ConfigError, WeightsError
 from photorank.extractors import Feature, build, describe, preparer, weights
 from photorank.photos import decode_photo, photo_key
@@ -233,6 +234,15 @@ def test_what_timm_does_not_have_is_one_sentence(options: dict[str, Any], said: 
     with pytest.raises(ConfigError, match=said) as caught:
         describe("mine", config(**{"model": TINY, **options}))
     assert "\n" not in str(caught.value)
+
+
+def test_a_resolved_config_asks_for_the_same_feature() -> None:
+    """It holds every default but those of torchvision's options, which would be refused."""
+    asked = ExtractConfig(features={"look": config(seed=2)})
+    values = yaml.safe_load(dump_config(asked))
+    assert set(values["features"]["look"]) == {"kind", "library", "model", "weights", "seed", "precision", "decode"}
+    again = parse_config(ExtractConfig, values, "resolved.yaml")
+    assert describe("look", again.features["look"]) == describe("look", asked.features["look"])
 
 
 def test_the_fingerprint_is_of_the_preprocessing_and_not_of_the_tag(tmp_path: Path) -> None:

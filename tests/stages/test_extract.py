@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from photorank import __version__
 from photorank.config import ExtractConfig
@@ -156,6 +156,33 @@ def test_vectors_do_not_depend_on_batches_workers_or_order(photo_folder: Path, t
     ):
         keys, rows = one.load()
         np.testing.assert_array_equal(other.load(keys)[1], rows)
+
+
+# EXIF's orientation → how the upright picture was turned before it was stored.
+STORED = {
+    1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+def test_a_picture_stored_in_each_of_the_eight_orientations_has_one_vector(tmp_path: Path) -> None:
+    upright = make_picture(4, 301, 200)
+    (tmp_path / "p").mkdir()
+    for orientation, turn in STORED.items():
+        exif, path = Image.Exif(), tmp_path / "p" / f"{orientation}.png"
+        exif[0x0112] = orientation
+        (upright if turn is None else upright.transpose(turn)).save(path, exif=exif)
+        with Image.open(path) as stored:
+            assert ImageOps.exif_transpose(stored).tobytes() == upright.tobytes()  # as others show it
+    features = {
+        "clip": {"kind": "clip", "model": "ViT-S-32", "weights": "random"},
+        "cnn": {"kind": "cnn", "model": "resnet18", "weights": "random"}, "iqa": {"kind": "iqa"},
+    }  # fmt: skip
+    report = go(tmp_path / "p", tmp_path / "S", features=features, device="cpu", batch_size=4)
+    assert (list(report.rows.values()), report.failures) == ([8, 8, 8], [])
+    for space in FeatureStore.open(tmp_path / "S").spaces():
+        assert np.ptp(space.load()[1], axis=0).max() == 0, space.name
 
 
 def png_that_lies() -> bytes:

@@ -247,6 +247,82 @@ def test_fast_and_exact_decoding_side_by_side(tmp_path: Path) -> None:
     assert both.prepared[0][0].shape == (224, 224, 3)
 
 
+TURNED = {
+    1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_fewer_pixels_are_cut_where_all_of_them_would_be(orientation: int, tmp_path: Path) -> None:
+    """Also where the last row and column stand over the photo's edge: 1,601 and 2,259 pixels are no whole eighths."""
+    exif, turn, upright = Image.Exif(), TURNED[orientation], make_picture(8, 2259, 1601)
+    exif[0x0112] = orientation
+    stored = upright if turn is None else upright.transpose(turn)
+    stored.save(tmp_path / "a.jpg", quality=95, subsampling=0, exif=exif)
+    features = [
+        describe("exact", CnnConfig(weights="random", resize=224)),
+        describe("fast", CnnConfig(weights="random", resize=224, decode="fast")),
+    ]
+    loaded = loader.Loader(features, 10**8).load(str(tmp_path / "a.jpg"), lambda key: [0, 1])
+    exact, fast = (loaded.prepared[number][0].astype(int) for number in (0, 1))
+    assert 0 < np.abs(exact - fast).mean() < 0.25  # without care for the edge 0.39 and more
+
+
+def mixed_photos(folder: Path) -> dict[str, bool]:
+    """Photos in a new folder: name → whether fewer pixels can be decoded of it."""
+    folder.mkdir()
+    make_picture(1, 1601, 1101).save(folder / "large.jpg", quality=90)
+    make_picture(2, 1100, 1650).save(folder / "progressive.jpg", quality=85, progressive=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    make_picture(3, 1400, 1100).save(folder / "turned.jpg", quality=90, exif=exif)
+    make_picture(4, 300, 200).save(folder / "small.jpg")
+    make_picture(5, 1500, 1000).convert("L").save(folder / "grey.jpg")
+    make_picture(6, 1500, 1000).save(folder / "large.png", compress_level=1)
+    make_picture(7, 1500, 1000).save(folder / "large.webp", quality=90)
+    few = {"large.jpg", "progressive.jpg", "turned.jpg"}
+    return {path.name: path.name in few for path in folder.iterdir()}
+
+
+def vectors_of(store: Path, name: str, keys: list[bytes]) -> np.ndarray:
+    rows: np.ndarray = FeatureStore.open(store).space(name).load(keys)[1]
+    return rows
+
+
+def test_a_vector_does_not_depend_on_what_else_was_asked_for(tmp_path: Path) -> None:
+    """Features that decode fast and exactly, in one call, each alone, and one after the other: bit for bit."""
+    can_be_fewer = mixed_photos(tmp_path / "p")
+    keys = [photo_key((tmp_path / "p" / name).read_bytes()) for name in can_be_fewer]
+    small = {"weights": "random", "precision": "float32"}
+    features = {
+        "fast": CnnConfig(model="resnet18", decode="fast", **small),  # type: ignore[arg-type]
+        "exact": CnnConfig(model="resnet18", **small),  # type: ignore[arg-type]
+        "fast-padded": CnnConfig(model="resnet18", decode="fast", preprocessing="paper", size=96, **small),  # type: ignore[arg-type]
+        "fast-timm": CnnConfig(library="timm", model="test_vit", decode="fast", **small),  # type: ignore[arg-type]
+        "iqa": IqaConfig(),
+    }
+    backwards = dict(reversed(features.items()))
+    go(tmp_path / "p", tmp_path / "mixed", features=features, device="cpu", batch_size=4)
+    go(tmp_path / "p", tmp_path / "backwards", features=backwards, device="cpu", batch_size=4)
+    for name, feature in features.items():
+        go(tmp_path / "p", tmp_path / "alone" / name, features={name: feature}, device="cpu", batch_size=4)
+        go(tmp_path / "p", tmp_path / "one by one", features={name: feature}, device="cpu", batch_size=4)
+        alone = vectors_of(tmp_path / "alone" / name, name, keys)
+        for store in ("mixed", "backwards", "one by one"):
+            np.testing.assert_array_equal(vectors_of(tmp_path / store, name, keys), alone, f"{name} {store}")
+    spaces = {space.name: space.spec for space in FeatureStore.open(tmp_path / "mixed").spaces()}
+    assert {name: spec["decode"] for name, spec in spaces.items()} == {
+        "fast": "fast", "exact": "exact", "fast-padded": "fast", "fast-timm": "fast", "iqa": "exact",
+    }  # fmt: skip
+    exact, fast = (vectors_of(tmp_path / "mixed", name, keys) for name in ("exact", "fast"))
+    differ = dict(zip(can_be_fewer, (exact != fast).any(1).tolist(), strict=True))
+    assert differ == can_be_fewer
+    lengths = np.linalg.norm(exact.astype(float), axis=1) * np.linalg.norm(fast.astype(float), axis=1)
+    assert ((exact.astype(float) * fast).sum(1) / lengths).min() > 0.999
+
+
 def test_the_profile_is_a_trace_of_all_phases(photo_folder: Path, tmp_path: Path) -> None:
     report = extract([photo_folder], tmp_path / "S", ExtractConfig(), profile=tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())
