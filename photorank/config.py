@@ -32,7 +32,7 @@ class ExtractConfig(Strict):
     features: dict[str, FeatureConfig] = Field(default={"iqa": IqaConfig()})
     """Name of the feature space → its extractor."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps, ..."""
+    """auto, cpu, cuda, cuda:1, mps, ...; several with commas between. `auto` takes every CUDA device there is."""
     batch_size: int = Field(default=32, ge=1)
     """Photos that go through a model at once."""
     workers: int = Field(default=0, ge=0)

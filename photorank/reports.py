@@ -66,7 +66,9 @@ def phases_table(phases: Phases, photos: int) -> Table:
     for name in ("phase", "where", "seconds", "ms a photo"):
         table.add_column(name, justify="left" if name in ("phase", "where") else "right")
     for phase, where, seconds in phases.rows():
-        place = f"{where}, {phases.processes} processes" if where == "loading" else where
+        several = {"loading": (phases.processes, "processes"), "models": (phases.devices, "devices")}
+        count, what = several.get(where, (1, ""))
+        place = f"{where}, {count} {what}" if count > 1 or where == "loading" else where
         table.add_row(phase, place, f"{seconds:.1f}", f"{1000 * seconds / max(1, photos):.1f}")
     return table
 

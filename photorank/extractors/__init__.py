@@ -86,15 +86,11 @@ class Resized:
 class Extractor(Protocol):
     """A built model. It runs in one thread."""
 
-    dim: int
-    """Known at the latest after the first `embed`."""
     device: str
     """The device it runs on, `auto` resolved."""
-    batch_size: int
-    """Photos that `embed` takes at once."""
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Vectors (len(prepared), dim) float32 of at most `batch_size` photos."""
+        """Vectors (len(prepared), dim) float32 of at most as many photos as `build` was told."""
         ...
 
 

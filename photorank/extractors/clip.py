@@ -98,11 +98,9 @@ class Clip:
     def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
         import torch
 
-        self.device, self.batch_size = resolve_device(device), batch_size
+        self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, feature.spec["precision"])
         model: Any = _create(feature)
-        architecture = feature.spec.get("architecture") or _architecture(feature.spec["model"])
-        self.dim = int(architecture["embed_dim"])
         self._forward = Forward(model.to(self.device, dtype).eval().encode_image, feature.spec, self.device, batch_size)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:

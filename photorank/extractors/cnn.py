@@ -70,7 +70,7 @@ class Cnn:
         import torch
 
         spec = feature.spec
-        self.device, self.batch_size = resolve_device(device), batch_size
+        self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, spec["precision"])
         if _is_timms(feature):
             model = _timm.create(feature)
@@ -79,12 +79,6 @@ class Cnn:
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
         self._forward = Forward(self._pooled, spec, self.device, batch_size)
-        size = spec["preprocessing"]["size"]
-        with torch.inference_mode():
-            probe = torch.zeros(
-                1, 3, *(size if isinstance(size, list) else (size, size)), device=self.device, dtype=dtype
-            )
-            self.dim = int(self._pooled(probe).shape[1])
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""

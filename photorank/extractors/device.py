@@ -29,6 +29,19 @@ def resolve_device(wanted: str) -> str:
     return wanted
 
 
+def resolve_devices(wanted: str) -> list[str]:
+    """One device, or several: those named with commas between, and for `auto` every CUDA device where there are more.
+
+    Several are not checked: here that would take memory on each of them.
+    """
+    import torch
+
+    if wanted == "auto" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    named = [part.strip() for part in wanted.split(",")]
+    return [resolve_device(named[0])] if len(named) == 1 else named
+
+
 def best_precision(device: str) -> str:
     """The precision that suits a device: half on an accelerator, bfloat16 where the processor computes in it."""
     import torch
@@ -61,7 +74,7 @@ class Forward:
         self._batch: torch.Tensor | None = None
 
     def __call__(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """n <= batch_size photos of (H, W, 3) uint8 → (n, D) float32 on the CPU."""
+        """n <= batch_size photos of (H, W, 3) uint8 → (n, D) float32 on the CPU. ConfigError for want of memory."""
         import torch
 
         if self._batch is None:
@@ -70,9 +83,20 @@ class Forward:
             self._batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._device.startswith("cuda"))
         np.stack(photos, out=self._batch.numpy()[: len(photos)])
         self._batch[len(photos) :] = 0
+        try:
+            return self._run(self._batch)[: len(photos)].float().cpu()
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"the memory of {self._device} does not hold a batch of {self._batch_size} photos; take fewer at once, "
+                f"say --batch-size {max(1, self._batch_size // 2)}"
+            ) from error
+
+    def _run(self, photos: torch.Tensor) -> torch.Tensor:
+        import torch
+
         with torch.inference_mode():
             # (N, H, W, 3) in memory is (N, 3, H, W) channels last: the quicker layout on CPUs and on tensor cores.
-            batch = self._batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+            batch = photos.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
             # The operations of torchvision's ToTensor and Normalize, in their order.
             batch = batch.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-            return self._network(batch)[: len(photos)].float().cpu()
+            return self._network(batch)

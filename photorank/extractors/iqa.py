@@ -58,15 +58,13 @@ class Iqa:
     """Statistics and metrics; see `photorank.extractors.Extractor`."""
 
     def __init__(self, feature: Feature, device: str) -> None:
-        # Metrics see photos at full size: one at a time, so that no batch of them has to fit in memory.
-        self.batch_size, self.device = 1, "cpu"
+        self.device = "cpu"
         names = feature.spec.get("metrics", {}).get("names", [])
         if names:  # the statistics need no PyTorch, which takes seconds to import
             from photorank.extractors.device import resolve_device
 
             self.device = resolve_device(device)
         self._metrics = [_create(metric, self.device) for metric in names]
-        self.dim = len(feature.spec.get("statistics", {}).get("names", [])) + len(names)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32. A metric that fails on a photo gives NaN there."""

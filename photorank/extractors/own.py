@@ -77,15 +77,11 @@ def named(feature: Feature, configs: Iterable[Any]) -> Feature:
 class Own:
     """Takes the vectors that the loading processes made; see `photorank.extractors.Extractor`."""
 
-    def __init__(self) -> None:
-        # One at a time, so that a vector of another length is refused alone.
-        self.dim, self.device, self.batch_size = 0, "cpu", 1
+    device = "cpu"
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""
-        rows = np.stack([vector for (vector,) in prepared])
-        self.dim = rows.shape[1]
-        return rows
+        return np.stack([vector for (vector,) in prepared])
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Own:

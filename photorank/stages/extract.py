@@ -73,7 +73,7 @@ def compute(
         pipeline = Pipeline(store, spaces, config, clock)
         pipeline.refuse(seen.unfit)
         pipeline.run(seen.work, progress)
-        phases = Phases(clock.seconds, clock.wall, pipeline.processes) if seen.work else None
+        phases = Phases(clock.seconds, clock.wall, pipeline.processes, pipeline.devices) if seen.work else None
     return ExtractReport(
         store=str(store.path),
         photos=len(files) + len(unfit),
@@ -108,7 +108,7 @@ def _describe(store: FeatureStore, name: str, feature: FeatureConfig, config: Ex
     filled = [(len(space), each) for space, each in spaces if space is not None and len(space)]
     if filled:
         return max(filled, key=lambda pair: pair[0])[1]
-    from photorank.extractors.device import best_precision, resolve_device
+    from photorank.extractors.device import best_precision, resolve_devices
 
-    best = best_precision(resolve_device(config.device))
+    best = best_precision(resolve_devices(config.device)[0])
     return next(each for each in features if each.spec["precision"] == best)

@@ -22,6 +22,9 @@ from photorank.store import FeatureStore, Space, fingerprint
 Refused: TypeAlias = list[tuple[PhotoFile, bytes, str]]
 """Photos that get no vector, their keys, and why."""
 
+Waiting: TypeAlias = list[tuple[PhotoFile, bytes, Prepared]]
+"""Photos that a model has not seen, their keys, and what was prepared for it."""
+
 Vectors: TypeAlias = list[tuple[bytes, NDArray[np.floating[Any]]]]
 """Keys and their vectors, (dim,) in the space's dtype."""
 
@@ -41,9 +44,11 @@ class Filling:
             )
         self._dim = self._before.dim if self._before is not None else None
         self._seen: set[bytes] = set()
-        self._waiting: list[tuple[PhotoFile, bytes, Prepared]] = []
+        self._waiting: Waiting = []
         self._done: Vectors = []
         self.added = 0
+        self.device = config.device
+        """Where its model runs, as provenance has it."""
         self._store, self._config, self._clock = store, config, clock
 
     def __len__(self) -> int:
@@ -62,11 +67,23 @@ class Filling:
         """Whether this key (32 bytes) has no vector yet, in the store or from this call."""
         return key not in self._seen and bool(self.missing(np.frombuffer(key, np.uint8)[None])[0])
 
+    @property
+    def has_network(self) -> bool:
+        """Whether it takes a network of one input size, which wants batches and may run elsewhere.
+
+        Others get one photo at a time: metrics see photos at full size, of which not many fit into memory, and of
+        users' own vectors one of another length is to be refused alone.
+        """
+        return "preprocessing" in self.feature.spec
+
     @functools.cached_property
     def extractor(self) -> Extractor:
         """The model, built when the first photo needs it."""
         with self._clock.span(f"build {self.feature.name}"):
-            return build(self.feature, self._config.device, self._config.batch_size)
+            self.device, *_ = self._config.device.split(",")
+            built = build(self.feature, self.device, self._config.batch_size)
+            self.device = built.device
+            return built
 
     @property
     def waits(self) -> bool:
@@ -83,23 +100,34 @@ class Filling:
         if key not in self._seen:  # else a copy of a photo that came in this same call
             self._seen.add(key)
             self._waiting.append((file, key, prepared))
-        return len(self._waiting) >= self.extractor.batch_size
+        return len(self._waiting) >= (self._config.batch_size if self.has_network else 1)
+
+    def take_waiting(self) -> Waiting:
+        """The photos that its model is to see now."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def embed(self) -> Refused:
         """Run the model on what waits, of which there is some; the photos whose vectors cannot be stored."""
-        files, keys, prepared = zip(*self._waiting, strict=True)
-        self._waiting = []
+        batch = self.take_waiting()
         extractor = self.extractor
-        with self._clock.span(f"embed {self.feature.name}"), np.errstate(over="ignore"):
-            rows = extractor.embed(prepared).astype(self.feature.dtype)
+        with self._clock.span(f"embed {self.feature.name}"):
+            rows = extractor.embed([prepared for _, _, prepared in batch])
+        return self.accept(batch, rows)
+
+    def accept(self, batch: Waiting, vectors: NDArray[np.float32]) -> Refused:
+        """Take the vectors (n, dim) of a batch; the photos whose vectors cannot be stored."""
+        with np.errstate(over="ignore"):
+            rows = vectors.astype(self.feature.dtype)
+        photos = [(file, key) for file, key, _ in batch]
         self._dim = self._dim or rows.shape[1]
         if rows.shape[1] != self._dim:  # a user's own extractor may return what it likes
             error = f"the vector of {self.feature.name} has {rows.shape[1]} numbers, those of other photos {self._dim}"
-            return [(file, key, error) for file, key in zip(files, keys, strict=True)]
+            return [(file, key, error) for file, key in photos]
         fine = np.isfinite(rows).all(1)
         error = f"the vector of {self.feature.name} is not finite in {self.feature.dtype}"
-        self._done += [(key, row) for key, row, ok in zip(keys, rows, fine, strict=True) if ok]
-        return [(file, key, error) for file, key, ok in zip(files, keys, fine, strict=True) if not ok]
+        self._done += [(key, row) for (_, key), row, ok in zip(photos, rows, fine, strict=True) if ok]
+        return [(file, key, error) for (file, key), ok in zip(photos, fine, strict=True) if not ok]
 
     def take_done(self) -> Vectors:
         """The vectors that are to be committed now."""
@@ -121,7 +149,7 @@ class Filling:
 
     def _provenance(self) -> dict[str, Any]:
         return {
-            "photorank": __version__, "weights": self.feature.source, "device": self.extractor.device,
+            "photorank": __version__, "weights": self.feature.source, "device": self.device,
             "machine": platform.machine(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
         }  # fmt: skip

@@ -13,7 +13,8 @@ from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.photos import FailedPath, PhotoFile
 from photorank.stages.child import LoadOptions
-from photorank.stages.filling import Filling
+from photorank.stages.devices import DevicePool
+from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
 from photorank.stages.loading import LoaderPool
 from photorank.stages.timing import Clock
@@ -49,6 +50,14 @@ class Pipeline:
         self._photos: dict[bytes, PhotoRow] = {}
         self._failed: list[FailureRow] = []
         self._since, self._committed_at = 0, time.monotonic()
+        self._stack = contextlib.ExitStack()
+        self._device_names: list[str] | None = None
+        self._devices: DevicePool | None = None
+
+    @property
+    def devices(self) -> int:
+        """How many devices run models."""
+        return len(self._device_names or [""])
 
     @property
     def processes(self) -> int:
@@ -65,7 +74,9 @@ class Pipeline:
         if files:
             self._writer.warm_up()
         try:
-            with LoaderPool([space.feature for space in self._spaces], self._options(len(files))) as pool:
+            with self._stack:
+                features = [space.feature for space in self._spaces]
+                pool = self._stack.enter_context(LoaderPool(features, self._options(len(files))))
                 for done, (file, loaded) in enumerate(pool.load(files, self._lacking), 1):
                     for space in self._take(file, loaded):
                         self._embed(space, pool)
@@ -74,6 +85,8 @@ class Pipeline:
                 for space in self._spaces:
                     if space.waits:
                         self._embed(space, pool)
+                if self._devices is not None:
+                    self._accept(self._devices, at_most=0)
         finally:
             try:
                 self._commit()
@@ -117,9 +130,33 @@ class Pipeline:
         return [space for space, prepared in spaces if space.add(file, key, prepared)]
 
     def _embed(self, space: Filling, pool: LoaderPool) -> None:
+        devices = self._several_devices() if space.has_network else None
+        if devices is not None:
+            devices.submit(space)
+            self._accept(devices, at_most=2 * self.devices)  # one at work and one at hand for each
+            return
         # A model on the processor is to have it to itself; an accelerator's computes while photos are loaded.
         with pool.hold() if space.on_processor else contextlib.nullcontext():
             refused = space.embed()
+        self._refuse(space, refused)
+
+    def _several_devices(self) -> DevicePool | None:
+        """Where there are several devices, their processes, started when the first batch is there."""
+        if self._device_names is None:
+            from photorank.extractors.device import resolve_devices
+
+            self._device_names = resolve_devices(self._config.device)
+            if self.devices > 1:
+                started = DevicePool(self._device_names, self._config.batch_size, self._clock)
+                self._devices = self._stack.enter_context(started)
+        return self._devices
+
+    def _accept(self, devices: DevicePool, at_most: int) -> None:
+        for space, batch, rows in devices.finished(at_most):
+            space.device = ",".join(self._device_names or [])
+            self._refuse(space, space.accept(batch, rows))
+
+    def _refuse(self, space: Filling, refused: Refused) -> None:
         for file, key, error in refused:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
 

@@ -25,6 +25,8 @@ class Phases:
     """Seconds on the clock, from the first photo to the last commit."""
     processes: int
     """How many processes loaded photos."""
+    devices: int = 1
+    """How many devices ran models."""
 
     def rows(self) -> list[tuple[str, str, float]]:
         """Phase, where it happens, seconds; the longest first."""
@@ -35,8 +37,9 @@ class Phases:
     def busy(self) -> dict[str, float]:
         """Share of the time in which something was done: loading (of all its processes), models, writing."""
         shares = {"loading": 0.0, "models": 0.0, "writing": 0.0}
+        beside = {"loading": self.processes, "models": self.devices, "writing": 1}
         for _, where, seconds in self.rows():
-            shares[where] += seconds / max(self.wall, 1e-9) / (self.processes if where == "loading" else 1)
+            shares[where] += seconds / max(self.wall, 1e-9) / beside[where]
         return shares
 
 

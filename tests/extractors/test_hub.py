@@ -50,7 +50,7 @@ def config_text(architecture: dict[str, Any] = ARCHITECTURE, preprocessing: dict
 def vectors(feature: Feature) -> np.ndarray:
     extractor = build(feature, "cpu", 4)
     out = extractor.embed([preparer(feature)(np.asarray(each)) for each in pictures()])
-    assert out.shape == (3, extractor.dim)
+    assert out.shape[0] == 3
     return out
 
 
