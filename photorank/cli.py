@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ..., or several: cuda:0,cuda:1.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go through a model at once.")]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read and decode; 0: one a core.")]
 WeightsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder in which weights are looked for first.")]
 
@@ -63,6 +64,9 @@ def extract(
         ),
     ] = None,
     device: Device = "auto",
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of all models, whatever the config says; auto: what suits the device.")
+    ] = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
     weights_dir: WeightsDir = None,
@@ -76,7 +80,7 @@ def extract(
     from photorank.config import load_extract_config
     from photorank.stages.extract import extract as stage
 
-    resolved = load_extract_config(config, features or (), device, batch_size, workers, weights_dir)
+    resolved = load_extract_config(config, features or (), device, batch_size, workers, weights_dir, precision)
     kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
     with terminal.stoppable(kept), terminal.progress("extract") as progress:
         report = stage(photos, store, resolved, features or (), retry_failed, progress, profile)

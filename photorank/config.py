@@ -107,9 +107,10 @@ def load_config(model: type[Config], stage: str, ref: str | None, overrides: Seq
 
 def load_extract_config(
     ref: str | None, names: Sequence[str] = (), device: str = "auto", batch_size: int | None = None,
-    workers: int | None = None, weights_dir: Path | None = None,
+    workers: int | None = None, weights_dir: Path | None = None, precision: str | None = None,
 ) -> ExtractConfig:  # fmt: skip
-    """The extract config of a file or name, with what the command line says about the machine.
+    """The extract config of a file or name, with what the command line says: of the machine, and the precision of all
+    features that have one.
 
     Without a file or name it is the defaults, or `multifeature` where features are asked for by name.
     """
@@ -119,7 +120,14 @@ def load_extract_config(
         raise ConfigError(f"there is no folder {weights_dir}; --weights-dir names one that holds weights")
     if weights_dir is not None:
         overrides.append(f"weights_dir={json.dumps(str(weights_dir))}")
-    return load_config(ExtractConfig, "extract", ref or ("multifeature" if names else None), overrides)
+    config = load_config(ExtractConfig, "extract", ref or ("multifeature" if names else None), overrides)
+    if precision is None:
+        return config
+    features = {
+        name: each.model_copy(update={"precision": precision}) if hasattr(each, "precision") else each
+        for name, each in config.features.items()
+    }
+    return config.model_copy(update={"features": features})
 
 
 def parse_config(model: type[Config], values: Mapping[str, Any], origin: str, folder: Path = Path()) -> Config:

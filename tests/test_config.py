@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from photorank.config import ExtractConfig, HeadConfig, config_folders, dump_config, load_config, named_configs
+from photorank.config import (
+    ExtractConfig,
+    HeadConfig,
+    config_folders,
+    dump_config,
+    load_config,
+    load_extract_config,
+    named_configs,
+)
 from photorank.errors import ConfigError
 
 MODELS = {"extract": ExtractConfig, "head": HeadConfig}
@@ -88,3 +96,9 @@ def test_a_name_that_is_not_there_lists_those_that_are() -> None:
 def test_an_override_that_cannot_be_applied_is_named(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(HeadConfig, "head", None, ["seed=1", override])
+
+
+def test_a_precision_given_is_that_of_every_model() -> None:
+    config = load_extract_config("random", precision="bfloat16")
+    assert [getattr(each, "precision", None) for each in config.features.values()] == ["bfloat16", "bfloat16", None]
+    assert {each.precision for each in load_extract_config("random").features.values() if each.kind != "iqa"} == {"auto"}
