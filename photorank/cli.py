@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from photorank import cli_comparisons, cli_store, cli_weights, terminal
+from photorank import cli_comparisons, cli_evaluate, cli_store, cli_weights, terminal
 
 app = typer.Typer(
     name="photorank",
@@ -164,8 +164,9 @@ def rank(
         raise typer.BadParameter("say either --store or --no-store")
     from photorank.config import load_extract_config
     from photorank.runs import load_run
-    from photorank.stages.rank import cache_store, write_ranking
+    from photorank.stages.cache import cache_store
     from photorank.stages.rank import rank as stage
+    from photorank.stages.rank import write_ranking
 
     resolved = load_extract_config(config, (), device, batch_size, workers, weights_dir)
     run = load_run(model)
@@ -184,6 +185,9 @@ def rank(
     terminal.print_failures(ranking.extraction)
     for path in written:
         typer.echo(f"wrote {path}")
+
+
+app.command()(cli_evaluate.evaluate)
 
 
 @app.command()

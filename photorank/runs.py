@@ -58,7 +58,7 @@ def new_run(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise RunError(f"the run {out} cannot be written: {error.strerror}") from error
+        raise RunError(f"{out} cannot be written: {error.strerror}; name another --out") from error
     try:
         yield work
         work.chmod(0o755)  # mkdtemp's folders are the user's alone
@@ -66,7 +66,7 @@ def new_run(out: Path) -> Iterator[Path]:
             out.rmdir()
         os.rename(work, out)  # noqa: PTH104
     except OSError as error:
-        raise RunError(f"the run {out} cannot be written: {error.strerror or error}; nothing is left of it") from error
+        raise RunError(f"{out} cannot be written: {error.strerror or error}; nothing is left of it") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -126,6 +126,16 @@ def load_run(path: Path) -> Run:
     except (ConfigError, KeyError, TypeError, OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"the run {path} is damaged: {' '.join(str(error).split())[:200]}; train again") from error
     return Run(path, model.eval(), features, config)
+
+
+def training_photos(path: Path) -> set[str] | None:
+    """The keys (hex) of the photos that the run was trained on; None where the run does not say."""
+    try:
+        told = pd.read_parquet(path / "predictions.parquet", columns=["split", "left", "right"])
+    except Exception:  # not there, or pandas' and pyarrow's dozen kinds: it is of no use for anything but this
+        return None
+    trained = told[told["split"] == "train"]
+    return {*trained["left"], *trained["right"]}
 
 
 def _dim(model: MultiFeaturePairwiseRanker, space: str) -> int:

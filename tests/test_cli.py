@@ -83,7 +83,7 @@ def test_help_answers_in_half_a_second_of_processor_time() -> None:
     before = seconds()
     done = subprocess.run([sys.executable, "-m", "photorank", "--help"], capture_output=True, text=True, check=True)
     assert seconds() - before < 0.5
-    for name in ("extract", "fit-head", "rank", "demo", "store", "comparisons"):
+    for name in ("extract", "fit-head", "evaluate", "rank", "demo", "store", "comparisons"):
         assert name in done.stdout
 
 
@@ -123,6 +123,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], photorank: Run) -> None:
         (["store", "info", "{tmp}"], "is no feature store"),
         (["fit-head", "--store", "{newer}", "--comparisons", "c.csv", "--out", "{tmp}/r"], "has format 2"),
         (["rank", "{photos}", "--model", "{tmp}"], "is not a run"),
+        (["evaluate", "{tmp}", "--comparisons", "c.csv"], "is not a run"),
         (["comparisons", "check", "{tmp}/c.csv"], "there is no comparisons file"),
         (["comparisons", "stars", "{photos}", "--out", "{tmp}/c.csv"], "0 of 6 photos are rated"),
         (["comparisons", "degrade", "{photos}", "--out", "{tmp}/d", "--variants", "blurr"], "did you mean 'blur'?"),
@@ -142,7 +143,7 @@ def test_a_known_error_is_one_sentence_and_status_1(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["rank", "demo", "fit-head"])
+@pytest.mark.parametrize("command", ["rank", "demo", "fit-head", "evaluate"])
 def test_an_out_that_cannot_be_written_is_one_sentence(
     command: str, photo_folder: Path, tmp_path: Path, photorank: Run
 ) -> None:
@@ -161,6 +162,7 @@ def test_an_out_that_cannot_be_written_is_one_sentence(
         "rank": ("rank", photo_folder, "--model", tmp_path / "run", "--store", store, "--out", out),
         "demo": ("demo", photo_folder, "--out", out),
         "fit-head": (*fit, out),
+        "evaluate": ("evaluate", tmp_path / "run", "--split", "all", *fit[1:-1], "--out", out),
     }[command]
     done = photorank(*arguments)
     assert done.returncode == 1

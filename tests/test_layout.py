@@ -14,14 +14,17 @@ PACKAGE = Path(photorank.__file__).parent
 # cli → stages → training → {models, extractors, store, comparisons, metrics, reports} → {photos, config, errors}.
 # `runs` (what a training wrote) stands beside training.
 LEVEL = {
-    "__main__": 5, "cli": 4, "cli_comparisons": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3, "stages": 3,
+    "__main__": 5, "cli": 4, "cli_comparisons": 4, "cli_evaluate": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3,
+    "stages": 3,
     "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
+    "figures": 1, "figure_tables": 1,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
     "config": 0, "config_errors": -1, "config_features": -1, "errors": -1,
 }  # fmt: skip
 ALLOWED_BESIDE = {
     ("__init__", "stages"),
     ("cli", "cli_comparisons"),
+    ("cli", "cli_evaluate"),
     ("cli", "cli_store"),
     ("cli", "cli_weights"),
     ("runs", "training"),
@@ -35,6 +38,10 @@ ALLOWED_BESIDE = {
     ("raw", "metadata"),
     ("decoding", "heif"),
     ("metadata", "heif"),
+    ("figures", "comparisons"),
+    ("figures", "metrics"),
+    ("figure_tables", "figures"),
+    ("figure_tables", "metrics"),
     ("reports", "metrics"),
     ("reports", "terminal"),
 }
@@ -92,6 +99,7 @@ def test_every_part_has_its_level() -> None:
         ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy"}),
         ("photorank.store", {"torch", "zarr", "pandas", "PIL"}),
         ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
+        ("photorank.stages.evaluate", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
         ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),

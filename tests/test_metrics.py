@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from photorank import metrics
@@ -31,6 +32,27 @@ def test_log_loss_is_scikit_learns_for_hard_labels() -> None:
     assert metrics.log_loss(margin, label).mean() == pytest.approx(expected)
 
 
+def test_log_loss_of_soft_labels_is_scikit_learns_with_each_side_weighted_by_its_share() -> None:
+    generator = np.random.default_rng(3)
+    margin, share = generator.normal(size=200), generator.random(200)
+    left = np.tile(1 / (1 + np.exp(-margin)), 2)
+    expected = sklearn_log_loss(np.repeat([1, 0], 200), left, sample_weight=np.concatenate([share, 1 - share]))
+    assert metrics.log_loss(margin, share).mean() == pytest.approx(expected)
+
+
+def test_brier_is_scikit_learns_for_hard_labels() -> None:
+    generator = np.random.default_rng(4)
+    margin, label = generator.normal(size=200), generator.integers(0, 2, 200)
+    expected = brier_score_loss(label, 1 / (1 + np.exp(-margin)))
+    assert metrics.brier(margin, label).mean() == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_both_sides_are_certain_together(margins: list[float]) -> None:
+    both = metrics.sigmoid(margins) + metrics.sigmoid(np.negative(margins))
+    np.testing.assert_allclose(both, 1, rtol=0, atol=1e-15)
+
+
 def test_log_loss_stays_finite_for_certain_answers() -> None:
     assert np.isfinite(metrics.log_loss([1e4, -1e4], [0.0, 1.0])).all()
 
@@ -53,6 +75,27 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         estimate = metrics.bootstrap(values, np.arange(150), draws=400, seed=trial)
         covered += estimate.low <= 0.7 <= estimate.high
     assert 180 <= covered <= 199
+
+
+def test_resamples_are_shared_so_that_a_difference_is_paired() -> None:
+    generator = np.random.default_rng(5)
+    one, noise, groups = generator.random(400), 0.01 * generator.random(400), np.repeat(np.arange(40), 10)
+    shared = metrics.Resamples(groups)
+    apart = shared.mean(one).high - shared.mean(one).low
+    difference = shared.mean(one + noise - one)
+    assert difference.high - difference.low < apart / 10
+    nothing = shared.mean(one - one)
+    assert (nothing.value, nothing.low, nothing.high, nothing.groups) == (0, 0, 0, 40)
+
+
+def test_a_figure_of_sums_and_weighted_means() -> None:
+    shared = metrics.Resamples([0, 0, 1, 1])
+    values, weights = np.array([1.0, 0, 1, np.nan]), np.array([1, 0.5, 0, 1])
+    assert shared.mean(values, weights).value == pytest.approx(1 / 1.5)
+    assert (shared.mean(values, weights).n, shared.mean(values, weights).groups) == (2, 1)
+    ratio = shared.over(np.array([[1.0, 2], [3, 4], [5, 6], [7, 8]]), lambda sums: sums[..., 0] / sums[..., 1], 4)
+    assert ratio.value == pytest.approx(16 / 20)
+    assert ratio.low <= ratio.value <= ratio.high
 
 
 def test_values_without_preference_are_left_out_and_one_group_has_no_interval() -> None:

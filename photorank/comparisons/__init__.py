@@ -57,6 +57,17 @@ class Comparisons:
         """Numbers of the comparisons of a split."""
         return np.flatnonzero(self.split == split)
 
+    def take(self, rows: NDArray[np.int64]) -> Comparisons:
+        """These comparisons alone, in this order, over the photos and series that they are of."""
+        ends = np.concatenate([self.left[rows], self.right[rows]])
+        photos, at = np.unique(ends, return_inverse=True)
+        left, right = at.reshape(2, -1).astype(np.int64)
+        series, numbers = np.unique(self.series[rows], return_inverse=True)
+        return Comparisons(
+            self.keys[photos], left, right, self.p_left[rows], numbers.reshape(-1).astype(np.int64),
+            [self.series_names[each] for each in series], self.split[rows],
+        )  # fmt: skip
+
 
 def read_comparisons(path: Path) -> pd.DataFrame:
     """The table of a comparisons file, checked; `series`, `left`, `right` as text.
@@ -65,7 +76,7 @@ def read_comparisons(path: Path) -> pd.DataFrame:
     """
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(path).reset_index(drop=True)
         else:
             texts = dict.fromkeys(("series", "left", "right", "split"), str)
             # Only what is empty is missing: a series may be called "NA".
@@ -114,23 +125,23 @@ def resolve(
 ) -> Comparisons:  # fmt: skip
     """The table with its photos as keys; without a `split` column, `val_fraction` of the series become `val`.
 
+    The table may be a part of what `read_comparisons` gave, its index kept: rows are named as in the file.
     `key_of` gives the key of an absolute path (as bytes), None where the store has not seen it. Relative paths are
     meant from `photos`, or else from the file's own folder. Raises ComparisonsError for a photo that was not seen, a
     comparison of two paths with one key, or a photo in more than one split.
     """
     base = photos if photos is not None else path.parent
     names, codes = np.unique(np.concatenate([table["left"], table["right"]]).astype(str), return_inverse=True)
-    found: list[bytes] = []
-    for name in names:
-        place = os.path.abspath(base / name)
-        key = as_key(name) or key_of(os.fsencode(place))
-        if key is None:
-            raise ComparisonsError(
-                f"{path} names {name}, which the store has not seen at {place}: extract it, or say with --photos which "
-                f"folder the paths are relative to"
-            )
-        found.append(key)
-    keys, photo_of = np.unique(np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32), axis=0, return_inverse=True)
+    places = [os.path.abspath(base / name) for name in names]
+    found = [as_key(name) or key_of(os.fsencode(place)) for name, place in zip(names, places, strict=True)]
+    if absent := [at for at, key in enumerate(found) if key is None]:
+        more = f" (and {len(absent) - 1} more photos like it)" if len(absent) > 1 else ""
+        raise ComparisonsError(
+            f"{path} names {names[absent[0]]}{more}, which the store has not seen at {places[absent[0]]}: extract it, "
+            f"or say with --photos which folder the paths are relative to"
+        )
+    joined = np.frombuffer(b"".join(key for key in found if key is not None), np.uint8)
+    keys, photo_of = np.unique(joined.reshape(-1, 32), axis=0, return_inverse=True)
     left, right = photo_of.reshape(-1)[codes].reshape(2, -1).astype(np.int64)
     same = pd.Series(left == right, index=table.index)
     _refuse(path, table, same, "left and right are two names of the same photo", "left")
@@ -179,7 +190,7 @@ def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, column
         at = int(np.flatnonzero(wrong)[0])
         value = f" ({column} is {table[column].iloc[at]!r})" if column else ""
         more = f", and {int(wrong.sum()) - 1} more rows" if wrong.sum() > 1 else ""
-        raise ComparisonsError(f"{path}, row {at + 1}{more}: {what}{value}")
+        raise ComparisonsError(f"{path}, row {int(table.index[at]) + 1}{more}: {what}{value}")
 
 
 def _refuse_shared_photos(

@@ -91,23 +91,31 @@ def choose_spaces(store: FeatureStore, wanted: Sequence[str]) -> list[Space]:
 
 def load_comparisons(store: FeatureStore, path: Path, photos: Path | None, config: HeadConfig) -> Comparisons:
     """The comparisons with their photos resolved to keys; there must be some to train on."""
-    table = store.files()
-    known = dict(zip(table["path"].to_pylist(), table["key"].to_pylist(), strict=True))
+    known = keys_by_path(store)
     data = resolve(path, read_comparisons(path), photos, known.get, config.val_fraction, config.seed)
     if not len(data.rows("train")):
         raise ComparisonsError(f"{path} has no comparisons in the split 'train'; there is nothing to learn from")
     return data
 
 
-def load_features(store: FeatureStore, spaces: Sequence[Space], keys: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """A (N, dim) tensor a space, a row a key; StoreError that names a photo without a vector."""
+def keys_by_path(store: FeatureStore) -> dict[bytes, bytes]:
+    """Path → key, of all that the store has seen."""
+    table = store.files()
+    return dict(zip(table["path"].to_pylist(), table["key"].to_pylist(), strict=True))
+
+
+def load_features(
+    store: FeatureStore, spaces: Sequence[Space], keys: NDArray[np.uint8],
+    remedy: str = "extract them, or leave the space out",
+) -> dict[str, Tensor]:  # fmt: skip
+    """A (N, dim) tensor a space, a row a key; StoreError that names a photo without a vector, and the remedy."""
     for space in spaces:
         absent = np.flatnonzero(space.missing(keys))
         if len(absent):
             more = f" and {len(absent) - 1} more photos" if len(absent) > 1 else ""
             raise StoreError(
                 f"{space.name}@{space.fingerprint} has no vector of {_name(store, keys[absent[0]].tobytes())}{more}; "
-                f"extract them, or leave the space out"
+                f"{remedy}"
             )
     return {space.name: torch.from_numpy(space.load(keys, verify=True)[1]) for space in spaces}
 
@@ -120,10 +128,7 @@ def feature_of(space: Space) -> Feature:
 
 
 def _name(store: FeatureStore, key: bytes) -> str:
-    table = store.files()
-    paths = [
-        path for path, other in zip(table["path"].to_pylist(), table["key"].to_pylist(), strict=True) if other == key
-    ]
+    paths = [path for path, other in keys_by_path(store).items() if other == key]
     return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
 
 

@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import platformdirs
 
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError, RunError
 from photorank.extractors import own
 from photorank.photos import find_photos
 from photorank.runs import Run, load_run
+from photorank.stages.cache import cache_store
 from photorank.stages.extract import ExtractReport, compute
-from photorank.stages.fit_head import load_features
 from photorank.stages.pipeline import Progress
+from photorank.stages.scoring import scores
 from photorank.stages.series import as_text, series_of
 from photorank.store import FeatureStore
-from photorank.training import score
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ class Ranker:
     ) -> pd.DataFrame:  # fmt: skip
         """The table of `photorank rank` (see `Ranking.table`); a folder is a series."""
         return rank(paths, self.run, Path(store) if store is not None else cache_store(), config=config).table
-
-
-def cache_store() -> Path:
-    """The store in the user's cache folder, where `rank` keeps vectors unless told otherwise."""
-    return Path(platformdirs.user_cache_dir("photorank")) / "store"
 
 
 def rank(
@@ -105,15 +99,7 @@ def rank(
 
 def _scores(store: FeatureStore, run: Run, keys: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     distinct, at = np.unique(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), axis=0, return_inverse=True)
-    spaces = []
-    for feature in run.features:
-        space = store.find_space(feature.name, feature.spec)
-        if space is None or space.role != feature.role:
-            raise RunError(
-                f"{store.path} holds no features as {run.path} was trained on ({feature.name}); extract them"
-            )
-        spaces.append(space)
-    return score(run.model, load_features(store, spaces, distinct))[at.reshape(-1)]
+    return scores(store, run, distinct)[at.reshape(-1)]
 
 
 def order(table: pd.DataFrame) -> pd.DataFrame:

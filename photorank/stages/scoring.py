@@ -1,0 +1,42 @@
+"""What a run says of photos and of comparisons, from the features in a store. Each kind of run is scored here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photorank.comparisons import Comparisons
+from photorank.errors import RunError
+from photorank.runs import Run
+from photorank.stages.fit_head import load_features
+from photorank.store import FeatureStore, Space, fingerprint
+from photorank.training import score
+
+
+def margins(store: FeatureStore, run: Run, data: Comparisons) -> NDArray[np.float64]:
+    """(C,) log odds of the left photo being preferred. Raises RunError and StoreError as of `scores`."""
+    found = scores(store, run, data.keys).astype(np.float64)
+    return found[data.left] - found[data.right]
+
+
+def scores(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scores (N,) of the photos with these keys (N, 32).
+
+    Raises RunError where the store has no features as the run was trained on, StoreError that names a photo without.
+    """
+    spaces = [_space(store, run, number) for number in range(len(run.features))]
+    return score(run.model, load_features(store, spaces, keys, f"extract them as {run.path} was trained"))
+
+
+def _space(store: FeatureStore, run: Run, number: int) -> Space:
+    feature = run.features[number]
+    space = store.find_space(feature.name, feature.spec)
+    if space is not None and space.role == feature.role:
+        return space
+    wanted = f"{feature.name}@{fingerprint(feature.spec)} ({feature.role})"
+    there = [f"{each.name}@{each.fingerprint} ({each.role})" for each in store.spaces() if each.name == feature.name]
+    instead = f"it has {', '.join(there)}, of another spec" if there else f"it has no space {feature.name!r}"
+    raise RunError(
+        f"{run.path} was trained on {wanted}, which {store.path} does not hold ({instead}); extract the photos with "
+        f"the config of the run's features, whose specs are in {run.path / 'run.json'}"
+    )
