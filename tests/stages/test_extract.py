@@ -287,10 +287,11 @@ def test_only_failures_end_with_status_1_and_json_is_one_object(tmp_path: Path, 
 
 
 # The command line twice in one process: once as root, so that all is imported (Python may lie in root's home), then as
-# an ordinary user.
+# an ordinary user, who then cannot start processes that load photos: what these import is imported here too.
 AS_AN_ORDINARY_USER = """
 import contextlib, io, os, sys
 from photorank.__main__ import main
+import photorank.decoding, photorank.extractors.iqa, photorank.preprocessing
 
 def run(*arguments):
     sys.argv = ["photorank", *arguments]
