@@ -156,7 +156,7 @@ def test_an_out_that_cannot_be_written_is_one_sentence(
     fit = ("fit-head", "--store", store, "--comparisons", tmp_path / "c.csv", "--photos", photo_folder, "--out")
     if command != "demo":
         photorank("extract", photo_folder, "--store", store)
-    if command == "rank":
+    if command in ("rank", "evaluate"):
         assert photorank(*fit, tmp_path / "run", "--set", "val_fraction=0").returncode == 0
     arguments = {
         "rank": ("rank", photo_folder, "--model", tmp_path / "run", "--store", store, "--out", out),
