@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from photorank import cli_comparisons, cli_evaluate, cli_store, cli_weights, terminal
+from photorank import cli_comparisons, cli_evaluate, cli_fit_head, cli_rank, cli_store, cli_weights, terminal
+from photorank.cli_options import BatchSize, Device, Json, Photos, Precision, Store, WeightsDir, Workers
 
 app = typer.Typer(
     name="photorank",
@@ -22,15 +23,6 @@ app = typer.Typer(
 app.add_typer(cli_store.app, name="store")
 app.add_typer(cli_comparisons.app, name="comparisons")
 app.add_typer(cli_weights.app, name="weights")
-
-Photos = Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, and folders searched recursively.")]
-Store = Annotated[Path, typer.Option(help="The feature store's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ..., or several: cuda:0,cuda:1.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go through a model at once.")]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read and decode; 0: one a core.")]
-WeightsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder in which weights are looked for first.")]
 
 
 def _version(wanted: bool) -> None:
@@ -99,94 +91,8 @@ def extract(
         raise typer.Exit(1)
 
 
-@app.command("fit-head")
-def fit_head(
-    store: Store,
-    comparisons: Annotated[
-        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")],
-    config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/head/.")] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
-    ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Train a head on stored features and comparisons; writes a run that `rank` uses."""
-    from photorank.config import HeadConfig, load_config
-    from photorank.stages.fit_head import fit_head as stage
-
-    with terminal.stoppable("nothing was written"):
-        report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
-    if as_json:
-        terminal.print_json(asdict(report))
-        return
-    from photorank.reports import accuracy_table
-
-    counts = ", ".join(f"{count:,} {split}" for split, count in report.comparisons.items() if count)
-    typer.echo(f"{', '.join(report.spaces)}: {report.photos:,} photos; comparisons: {counts}")
-    typer.echo(f"{report.epochs} epochs in {report.seconds:.1f} s, the best was {report.best_epoch}")
-    for split, figures in report.figures.items():
-        if split != "train":
-            terminal.print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
-    typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")
-
-
-@app.command()
-def rank(
-    photos: Photos,
-    model: Annotated[Path, typer.Option(metavar="RUN", help="A run that fit-head wrote.")],
-    store: Annotated[
-        Path | None, typer.Option(help="The feature store's folder (default: one in your cache folder).")
-    ] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no vectors.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(help="The config that the run's features of `kind: own` were extracted with.")
-    ] = None,
-    series_by: Annotated[
-        str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
-    ] = "folder",
-    device: Device = "auto",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    weights_dir: WeightsDir = None,
-    as_json: Json = False,
-) -> None:
-    """Order the photos of each series, and name the frame to keep."""
-    if store is not None and no_store:
-        raise typer.BadParameter("say either --store or --no-store")
-    from photorank.config import load_extract_config
-    from photorank.runs import load_run
-    from photorank.stages.cache import cache_store
-    from photorank.stages.rank import rank as stage
-    from photorank.stages.rank import write_ranking
-
-    resolved = load_extract_config(config, (), device, batch_size, workers, weights_dir)
-    run = load_run(model)
-    kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
-    with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, resolved, progress)
-    written = write_ranking(ranking.table, out) if out is not None else []
-    if as_json:
-        rows = ranking.table.to_dict("records")
-        terminal.print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})
-        return
-    from photorank.reports import ranking_tables
-
-    for table in ranking_tables(ranking.table):
-        terminal.print_table(table)
-    terminal.print_failures(ranking.extraction)
-    for path in written:
-        typer.echo(f"wrote {path}")
-
-
+app.command("fit-head")(cli_fit_head.fit_head)
+app.command()(cli_rank.rank)
 app.command()(cli_evaluate.evaluate)
 
 

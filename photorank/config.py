@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, DirectoryPath, Field, ValidationError
@@ -21,9 +21,8 @@ from photorank.config_features import FeatureConfig as FeatureConfig
 from photorank.config_features import IqaConfig as IqaConfig
 from photorank.config_features import OwnConfig as OwnConfig
 from photorank.config_features import Strict
+from photorank.config_head import HeadConfig as HeadConfig
 from photorank.errors import ConfigError
-
-Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
 class ExtractConfig(Strict):
@@ -47,32 +46,6 @@ class ExtractConfig(Strict):
     """... or seconds, whichever comes first. A crash loses at most this much."""
     max_pixels: int = Field(default=178_956_970, ge=1)
     """A photo with more pixels is refused instead of decoded (decompression bombs)."""
-
-
-class HeadConfig(Strict):
-    """How `photorank fit-head` trains a head."""
-
-    features: tuple[str, ...] = ()
-    """Feature spaces of the store, `name` or `name@fingerprint`; none: every space there is."""
-    projection_dim: int = Field(default=64, ge=1)
-    """Width to which each visual space is projected before fusion."""
-    mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
-    """Widths of the hidden layers over the fused features; none: a linear head."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """On the projected visual features and hidden layers; statistics are never dropped."""
-    activation: Activation = "gelu"
-    epochs: int = Field(default=60, ge=1)
-    patience: int = Field(default=12, ge=1)
-    """Epochs without a better loss on the early-stopping slice after which training ends."""
-    batch_size: int = Field(default=256, ge=1)
-    """Comparisons a step, at least; a batch always holds whole series."""
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    stop_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the training series that early stopping looks at; 0: train for all epochs."""
-    val_fraction: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the series held out for the reported figures where the comparisons name no splits."""
-    seed: int = Field(default=0, ge=0)
 
 
 Config = TypeVar("Config", ExtractConfig, HeadConfig)

@@ -67,3 +67,8 @@ class MultiFeaturePairwiseRanker(nn.Module):
         late = [standard[space] for space in self.spaces if space not in self.visual]
         scores: Tensor = self.mlp(torch.cat(projected + late, dim=-1))  # (N, sum of widths) -> (N, 1)
         return scores.squeeze(-1)
+
+    def margins(self, features: Mapping[str, Tensor], left: Tensor, right: Tensor) -> Tensor:
+        """(C,) log odds that the photo in row `left` (C,) of `features` is preferred to that in row `right` (C,)."""
+        scores: Tensor = self(features)
+        return scores[left] - scores[right]

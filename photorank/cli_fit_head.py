@@ -1,0 +1,48 @@
+"""The command line of `photorank fit-head`: parse, call, print."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from photorank import terminal
+from photorank.cli_options import Json, Store
+
+
+def fit_head(
+    store: Store,
+    comparisons: Annotated[
+        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")],
+    config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/head/.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a head on stored features and comparisons; writes a run that `rank` uses."""
+    from photorank.config import HeadConfig, load_config
+    from photorank.stages.fit_head import fit_head as stage
+
+    with terminal.stoppable("nothing was written"):
+        report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
+    if as_json:
+        terminal.print_json(asdict(report))
+        return
+    from photorank.reports import accuracy_table
+
+    counts = ", ".join(f"{count:,} {split}" for split, count in report.comparisons.items() if count)
+    typer.echo(f"{', '.join(report.spaces)}: {report.photos:,} photos; comparisons: {counts}")
+    typer.echo(f"{report.epochs} epochs in {report.seconds:.1f} s, the best was {report.best_epoch}")
+    for split, figures in report.figures.items():
+        if split != "train":
+            terminal.print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
+    typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")
