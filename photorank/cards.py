@@ -37,7 +37,7 @@ class CardFacts:
     epochs: int
     best_epoch: int
     accuracy: Mapping[str, Mapping[str, Estimate]]
-    """Split → the run (`head`, ...) and the trivial answers → accuracy."""
+    """Split → the run, which comes first, and the trivial answers → accuracy."""
     log_loss: Mapping[str, Estimate]
     """Split → log loss of the run, in nats."""
     plots: Sequence[str]
@@ -85,7 +85,7 @@ def _front_matter(facts: CardFacts, title: str) -> dict[str, Any]:
     results = []
     for split, figures in facts.accuracy.items():
         if split != "train":
-            each = figures[facts.kind]
+            each = next(iter(figures.values()))
             metrics = [{"type": "accuracy", "value": round(each.value, 4), "name": "preferred photo of two"}]
             if split in facts.log_loss:
                 metrics.append({"type": "log_loss", "value": round(facts.log_loss[split].value, 4), "name": "log loss"})

@@ -107,10 +107,10 @@ def test_every_part_has_its_level() -> None:
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy"}),
+        ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy", "matplotlib"}),
         ("photorank.store", {"torch", "zarr", "pandas", "PIL"}),
-        ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
-        ("photorank.stages.evaluate", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
+        ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg", "matplotlib"}),
+        ("photorank.stages.evaluate", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg", "matplotlib"}),
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
         ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),
