@@ -1,6 +1,6 @@
 """What a ranker must at least know: that a photo is better than a blurred, recompressed, badly exposed or cropped one.
 
-    python pipelines/degradation.py PHOTOS [--folder DIR] [--config NAME] [--set KEY=VALUE ...] [--splits N]
+    python pipelines/degradation.py PHOTOS... [--folder DIR] [--config NAME] [--set KEY=VALUE ...] [--splits N]
                                     [--learn-from KIND ...] [--long-side N] [--workers N] [--json]
 
 Makes the 27 variants of each photo under PHOTOS, extracts the weightless statistics, and trains a head on one half of
@@ -80,7 +80,7 @@ def table_of(found: dict[str, metrics.Estimate]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, metavar="PHOTOS")
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS")
     parser.add_argument("--folder", type=Path, help="where variants and store are kept (default: a temporary folder)")
     parser.add_argument("--config", default="iqa", help="of the head: a file, or a name under configs/head/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one option of the config")
@@ -94,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        made = degrade([options.photos], folder / "degraded", (), options.long_side, workers=options.workers)
+        made = degrade(options.photos, folder / "degraded", (), options.long_side, workers=options.workers)
         extract([folder / "degraded" / "photos"], folder / "store", ExtractConfig(workers=options.workers))
         table = pd.read_csv(made.comparisons_file)
         table[["left", "right"]] = (str(folder / "degraded") + "/" + table[["left", "right"]]).map(str)

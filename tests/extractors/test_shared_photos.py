@@ -68,3 +68,15 @@ def test_three_spaces_of_every_real_photo(tmp_path: Path) -> None:
     report = extract([PHOTOS], tmp_path / "S", load_extract_config("random", (), "cpu", None, None))
     assert list(report.rows.values()) == [337, 337, 337]
     assert report.failures == []
+
+
+@needs_photos
+@pytest.mark.slow
+def test_a_head_over_the_statistics_knows_that_photos_made_worse_are_worse(tmp_path: Path) -> None:
+    command = [sys.executable, PIPELINES / "degradation.py", PHOTOS / "objects", "--folder", tmp_path, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["halves"]) == 5
+    assert sum(told["halves"]) / 5 >= 98
+    assert {"blur-1", "jpeg-80", "crop-middle-60"} < set(told["figures"])
