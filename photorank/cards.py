@@ -40,6 +40,8 @@ class CardFacts:
     """Split → the run, which comes first, and the trivial answers → accuracy."""
     log_loss: Mapping[str, Estimate]
     """Split → log loss of the run, in nats."""
+    repeated: Mapping[str, Mapping[str, Estimate]]
+    """What several trainings (folds, seeds) were reported on → figure → its mean; nothing where there was one."""
     plots: Sequence[str]
     """Paths of pictures, relative to the card."""
 
@@ -147,6 +149,9 @@ def _figures(facts: CardFacts) -> str:
         parts.append(f"Split `{split}`{seen}:\n\n{_table(['', 'accuracy (95 % interval over series)'], rows)}\n")
     if len(facts.accuracy) < 2:
         parts.append("No series were held out: nothing is known of photos that it was not trained on.\n")
+    for what, means in facts.repeated.items():
+        rows = [[name, estimate_text(name, each)] for name, each in means.items()]
+        parts.append(f"Of several trainings, {what}:\n\n{_table(['', 'mean (95 % interval over series)'], rows)}\n")
     parts += [f"![{path.split('/')[-1].removesuffix('.png').replace('-', ' ')}]({path})\n" for path in facts.plots]
     return "\n".join(parts)
 

@@ -18,7 +18,9 @@ FACTS = CardFacts(
     comparisons={"train": 12075, "val": 483, "test": 0}, series={"train": 4560, "val": 195}, photos=12522,
     config={"features": ["clip", "a|b"], "seed": 3}, epochs=30, best_epoch=18,
     accuracy={"train": {"head": LEFT}, "val": {"head": HEAD, "always left": LEFT}},
-    log_loss={"val": Estimate(0.61, 0.58, 0.64, 483, 195)}, plots=["plots/learning-curves.png"],
+    log_loss={"val": Estimate(0.61, 0.58, 0.64, 483, 195)},
+    repeated={"train and val, 5 folds by series": {"accuracy": HEAD, "log loss": Estimate(0.6, 0.5, 0.7, 9, 9)}},
+    plots=["plots/learning-curves.png"],
 )  # fmt: skip
 
 
@@ -38,7 +40,8 @@ def test_the_card_says_data_features_figures_with_intervals_and_limits() -> None
         "| `clip` | `0123456789abcdef` | visual | 512 | float16 |", "| `a\\|b` |", "seed: 3", "epoch 18",
         "| head | 73.0 % (68.0–78.0) |", "| always left | 50.0 % (44.0–56.0) |", "0.610 (0.580–0.640)",
         "Split `train`, which it was trained on", "(plots/learning-curves.png)", "photorank rank PHOTOS --model RUN",
-        "## Limits", "not for judging people",
+        "Of several trainings, train and val, 5 folds by series:", "| accuracy | 73.0 % (68.0–78.0) |",
+        "| log loss | 0.600 (0.500–0.700) |", "## Limits", "not for judging people",
     ):  # fmt: skip
         assert told in text
     assert "| test |" not in text

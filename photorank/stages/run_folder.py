@@ -42,10 +42,21 @@ def write_extras(folder: Path, comparisons: Path, config: BaseModel) -> None:
     made = _write_plots(folder / "plots", epochs, best_epoch, predictions)
     series = {str(split): each["series"].nunique() for split, each in predictions.groupby("split")}
     facts = CardFacts(
-        about["kind"], about["photorank"], about["spaces"], comparisons.name, told["comparisons"], series,
-        told["photos"], config.model_dump(mode="json", exclude_defaults=True), len(epochs), best_epoch, accuracy, loss,
-        [f"plots/{name}" for name in made],
-    )  # fmt: skip
+        kind=about["kind"],
+        version=about["photorank"],
+        spaces=about["spaces"],
+        comparisons_file=comparisons.name,
+        comparisons=told["comparisons"],
+        series=series,
+        photos=told["photos"],
+        config=config.model_dump(mode="json", exclude_defaults=True),
+        epochs=len(epochs),
+        best_epoch=best_epoch,
+        accuracy=accuracy,
+        log_loss=loss,
+        repeated={what: _estimates(each) for what, each in told.get("repeated", {}).items()},
+        plots=[f"plots/{name}" for name in made],
+    )
     (folder / "README.md").write_text(model_card(facts), encoding="utf-8", newline="\n")
 
 
