@@ -159,7 +159,7 @@ class Tile:
     """One frame on a contact sheet."""
 
     photo: Path | Image.Image | None
-    """None: a grey tile that says that the photo is not there."""
+    """None: a grey tile that says that there is no photo."""
     caption: str
     picked: bool = False
 
@@ -197,7 +197,7 @@ def _tile_picture(photo: Path | Image.Image | None, width: int, height: int) -> 
     if photo is None:
         picture = Image.new("RGB", (width, height), "#4a4a4a")
         text = (width // 2, height // 2)
-        ImageDraw.Draw(picture).text(text, "not there", fill="#e8e8e8", font=ImageFont.load_default(15), anchor="mm")
+        ImageDraw.Draw(picture).text(text, "no photo", fill="#e8e8e8", font=ImageFont.load_default(15), anchor="mm")
         return picture
     if isinstance(photo, Path):
         with Image.open(photo) as image:

@@ -48,10 +48,9 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process_and_no_photo_is_decoded(
-    work: Path, tmp_path: Path
-) -> None:
-    again = tmp_path / "again"
+def test_the_same_seed_gives_the_same_bytes_in_another_process(work: Path, tmp_path: Path) -> None:
+    """Nor does that process load a decoder, or write into the user's home but for the cache folder."""
+    again, home = tmp_path / "again", tmp_path / "home"
     arguments = [
         "fit-head", "--store", str(work / "S"), "--comparisons", str(work / "c.csv"), "--out", str(again),
         "--set", "epochs=8", "--set", "seed=4", "--json",
@@ -60,7 +59,9 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_and_no_photo_is_d
         "import sys; from photorank.cli import app; app(sys.argv[1:], standalone_mode=False); "
         "print(*sys.modules, sep='\\n')"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2", "TZ": "Asia/Tokyo"}
+    environment = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR"}
+    environment |= {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2", "TZ": "Asia/Tokyo"}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
     one, two = contents(work / "run"), contents(again)
@@ -71,6 +72,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_and_no_photo_is_d
     }  # fmt: skip
     assert [name for name in one if one[name] != two[name]] == []
     assert not set(DECODERS) & set(done.stdout.split("\n"))
+    assert {str(path.relative_to(home)) for path in home.glob("*/*")} <= {".cache/photorank", "Library/Caches"}
 
 
 def test_another_seed_gives_another_run(work: Path, tmp_path: Path) -> None:
