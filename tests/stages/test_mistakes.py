@@ -87,6 +87,20 @@ def test_a_photo_that_moved_is_found_where_it_was_seen_last(
     assert tuple(pixels(tmp_path / "m.png")[ABOVE, LEFT]) == RED
 
 
+@pytest.mark.parametrize("name", [b"long" * 40 + b".png", b"\xff\n\x1b[31m.png"], ids=["long", "no text"])
+def test_whatever_its_name_a_photo_keeps_to_its_place(
+    name: bytes, photos: tuple[FeatureStore, dict[str, str]], tmp_path: Path
+) -> None:
+    store, keys = photos
+    store.add_files([FileRow(os.fsencode(tmp_path) + b"/" + name, 1, 1, b"x" * 32, None, None)])
+    assert mistakes_sheet(compared([((b"x" * 32).hex(), keys["blue"], 1.0, 0.1)]), store, tmp_path / "m.png")
+    shown = pixels(tmp_path / "m.png")
+    assert tuple(shown[ABOVE, LEFT]) == GONE
+    words = shown[175:195]  # under the pictures
+    assert (words[:, 10:190] != words[0, 0]).any()
+    assert (words[:, 192:196] == words[0, 0]).all()
+
+
 def test_no_mistakes_are_no_sheet(photos: tuple[FeatureStore, dict[str, str]], tmp_path: Path) -> None:
     store, keys = photos
     rows = [
