@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from photorank.stages.cache import cache_store
 from photorank.stages.fit_head import keys_by_path
 from photorank.stages.scoring import margins
 from photorank.store import FeatureStore
+from photorank.strict_json import dumps
 
 UNSEEN, ALL = "unseen", "all"
 
@@ -54,10 +53,10 @@ class Evaluation:
         )
 
     def summary(self) -> dict[str, Any]:
-        """All but the predictions, as JSON has it: what cannot be said is null."""
+        """All but the predictions; what cannot be said is NaN."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "predictions"}
         plain["tables"] = {
-            title: {row: {column: _plain(each) for column, each in cells.items()} for row, cells in table.items()}
+            title: {row: {column: asdict(each) for column, each in cells.items()} for row, cells in table.items()}
             for title, table in self.tables.items()
         }
         return plain
@@ -133,7 +132,7 @@ def evaluation_tables(
 def write_evaluation(report: Evaluation, out: Path) -> None:
     """Write the new folder `out`, whole or not at all; RunError where it is there or cannot be written."""
     with new_run(out) as folder:
-        (folder / "metrics.json").write_text(json.dumps(report.summary(), indent=2) + "\n", encoding="utf-8")
+        (folder / "metrics.json").write_text(dumps(report.summary(), indent=2) + "\n", encoding="utf-8")
         report.predictions.to_parquet(folder / "predictions.parquet", index=False)
         long_table(report.tables).to_csv(folder / "tables.csv", index=False, encoding="utf-8")
         parts = [f"# {report.title()}\n", *(f"Warning: {each}\n" for each in report.warnings)]
@@ -214,7 +213,3 @@ def _predictions(
 
 def _hexes(data: Comparisons) -> NDArray[np.str_]:
     return np.array([key.tobytes().hex() for key in data.keys], dtype="U64")
-
-
-def _plain(each: metrics.Estimate) -> dict[str, float | int | None]:
-    return {name: None if math.isnan(value) else value for name, value in asdict(each).items()}
