@@ -88,7 +88,9 @@ def _front_matter(facts: CardFacts, title: str) -> dict[str, Any]:
     for split, figures in facts.accuracy.items():
         if split != "train":
             each = next(iter(figures.values()))
-            metrics = [{"type": "accuracy", "value": round(each.value, 4), "name": "preferred photo of two"}]
+            metrics = []
+            if each.n:
+                metrics.append({"type": "accuracy", "value": round(each.value, 4), "name": "preferred photo of two"})
             if split in facts.log_loss:
                 metrics.append({"type": "log_loss", "value": round(facts.log_loss[split].value, 4), "name": "log loss"})
             data = {"name": facts.comparisons_file, "type": "comparisons", "split": split}

@@ -63,6 +63,9 @@ def extract(
     precision: Annotated[
         Precision | None, typer.Option(help="Of all models, whatever the config says; auto: what suits the device.")
     ] = None,
+    decode_device: Annotated[
+        bool, typer.Option("--decode-device", help="Decode JPEGs on the models' device, whatever the config says.")
+    ] = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
     weights_dir: WeightsDir = None,
@@ -76,7 +79,8 @@ def extract(
     from photorank.config import load_extract_config
     from photorank.stages.extract import extract as stage
 
-    resolved = load_extract_config(config, features or (), device, batch_size, workers, weights_dir, precision)
+    decode = "device" if decode_device else None
+    resolved = load_extract_config(config, features or (), device, batch_size, workers, weights_dir, precision, decode)
     kept = f"the vectors computed so far are kept in {store}, and the same call goes on from there"
     with terminal.stoppable(kept), terminal.progress("extract") as progress:
         report = stage(photos, store, resolved, features or (), retry_failed, progress, profile)

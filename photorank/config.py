@@ -81,9 +81,10 @@ def load_config(model: type[Config], stage: str, ref: str | None, overrides: Seq
 def load_extract_config(
     ref: str | None, names: Sequence[str] = (), device: str = "auto", batch_size: int | None = None,
     workers: int | None = None, weights_dir: Path | None = None, precision: str | None = None,
+    decode: str | None = None,
 ) -> ExtractConfig:  # fmt: skip
-    """The extract config of a file or name, with what the command line says: of the machine, and the precision of all
-    features that have one.
+    """The extract config of a file or name, with what the command line says: of the machine, and the precision and
+    decoding of all features that have such.
 
     Without a file or name it is the defaults, or `multifeature` where features are asked for by name.
     """
@@ -94,10 +95,9 @@ def load_extract_config(
     if weights_dir is not None:
         overrides.append(f"weights_dir={json.dumps(str(weights_dir))}")
     config = load_config(ExtractConfig, "extract", ref or ("multifeature" if names else None), overrides)
-    if precision is None:
-        return config
+    asked = {key: value for key, value in (("precision", precision), ("decode", decode)) if value is not None}
     features = {
-        name: each.model_copy(update={"precision": precision}) if hasattr(each, "precision") else each
+        name: each.model_copy(update={key: value for key, value in asked.items() if hasattr(each, key)})
         for name, each in config.features.items()
     }
     return config.model_copy(update={"features": features})

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Decode = Literal["exact", "fast"]
+Decode = Literal["exact", "fast", "device"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -40,7 +40,8 @@ class ClipConfig(Strict):
     precision: Precision = "auto"
     decode: Decode = "exact"
     """`exact`: every pixel is decoded. `fast`: fewer of a JPEG that has four times the rows and columns that the
-    model's resizing asks for, or more; at least twice as many are left. Any other photo is the same either way."""
+    model's resizing asks for, or more; at least twice as many are left. `device`: a JPEG in sRGB is decoded, turned and
+    resized on the device that runs the model. Any other photo is the same in all of them."""
 
 
 TORCHVISIONS = ("layer", "preprocessing", "resize", "size", "padding_mean_color")

@@ -48,7 +48,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TURNED = (5, 6, 7, 8)  # orientations that swap height and width
+TURNED = (5, 6, 7, 8)
+"""Orientations that swap height and width."""
 FAST_MARGIN = 2
 """A fast decode has at least so many times the rows and columns that the photo is resized to."""
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # mode → colour space that a profile for it has
@@ -81,7 +82,7 @@ def decode(
                 pixels = np.array(rgb)
                 return pixels, pixels.shape[:2], str(image.format)
             width, height = image.size
-            return pixels, (width, height) if orientation in _TURNED else (height, width), "JPEG"
+            return pixels, (width, height) if orientation in TURNED else (height, width), "JPEG"
     except PhotoError:
         raise
     except MemoryError:
@@ -99,11 +100,11 @@ def _turbo(data: bytes, image: ImageFile, orientation: int, max_pixels: int, fit
     Pillow is to decode it: other formats, other colours than YCbCr, and whatever is not wholly well-formed."""
     if not isinstance(image, JpegImageFile) or image.mode != "RGB" or image.layers != 3:
         return None
-    _check_pixels(image, max_pixels)
+    check_pixels(image, max_pixels)
     least = {}
     if fit is not None:
         width, height = image.size
-        height, width = fit(width, height)[::-1] if orientation in _TURNED else fit(height, width)
+        height, width = fit(width, height)[::-1] if orientation in TURNED else fit(height, width)
         # Between whole and half size libjpeg-turbo takes longer than for the whole.
         least = {"min_height": FAST_MARGIN * height, "min_width": FAST_MARGIN * width, "min_factor": 2}
     try:
@@ -119,14 +120,15 @@ def _turbo(data: bytes, image: ImageFile, orientation: int, max_pixels: int, fit
     return np.array(rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb)
 
 
-def _check_pixels(image: ImageFile, max_pixels: int) -> None:
+def check_pixels(image: ImageFile, max_pixels: int) -> None:
+    """PhotoError where it has more; nothing is decoded."""
     width, height = image.size
     if width * height > max_pixels:
         raise PhotoError(f"has {width} x {height} pixels, more than the limit of {max_pixels}")
 
 
 def _load(image: ImageFile, max_pixels: int) -> None:
-    _check_pixels(image, max_pixels)
+    check_pixels(image, max_pixels)
     if isinstance(image, TiffImageFile):
         # Pillow turns TIFFs upright by itself, by EXIF or XMP. Told that nothing is to be done, it leaves that to us;
         # its `size` may be the turned one all the same, which a copy corrects (where it reads a tag that we do not).
@@ -161,7 +163,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode not in _SPACES:
         image = image.convert("L" if image.mode == "1" else "RGB")
     if isinstance(profile, bytes) and profile:
-        transform = _to_srgb(profile, image.mode, threading.get_ident())
+        transform = to_srgb(profile, image.mode, threading.get_ident())
         if transform is not None:
             image = transform.apply(image)
     rgb = image if image.mode == "RGB" else image.convert("RGB")
@@ -205,7 +207,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=64)
-def _to_srgb(profile: bytes, mode: str, thread: int) -> ImageCms.ImageCmsTransform | None:
+def to_srgb(profile: bytes, mode: str, thread: int) -> ImageCms.ImageCmsTransform | None:
     """The transform of a mode's pixels to sRGB; None where there is nothing to do, or a profile that cannot do it.
 
     Per thread, as Little CMS promises nothing about one transform in several. Relative colorimetric with black point

@@ -88,15 +88,22 @@ def edges(photo: Photo) -> Box:
     return left, upper, columns - over_x + left, rows - over_y + upper
 
 
+def corner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of a cut of `size` from the centre, rounded as by torchvision's `center_crop`; negative by what is
+    padded there where the photo is smaller."""
+    missing = size[0] - height, size[1] - width
+    top, left = (-(each // 2) if each > 0 else round(-each / 2) for each in missing)
+    return top, left
+
+
 def _cropped(pixels: Pixels, size: tuple[int, int], fill: tuple[int, int, int]) -> Pixels:
-    """Cut to size from the centre, padded first where too small; rounded as by torchvision's `center_crop`."""
-    (height, width), (tall, wide) = pixels.shape[:2], size
-    if tall > height or wide > width:
-        missing = max(0, tall - height), max(0, wide - width)
-        padded = np.empty((height + missing[0], width + missing[1], 3), np.uint8)
-        padded[:] = fill
-        top, left = missing[0] // 2, missing[1] // 2
-        padded[top : top + height, left : left + width] = pixels
-        pixels, (height, width) = padded, padded.shape[:2]
-    top, left = round((height - tall) / 2), round((width - wide) / 2)
-    return np.ascontiguousarray(pixels[top : top + tall, left : left + wide])
+    """Cut to size from the centre, padded where too small."""
+    (top, left), (tall, wide) = corner(pixels.shape[0], pixels.shape[1], size), size
+    inside = pixels[max(0, top) : max(0, top) + tall, max(0, left) : max(0, left) + wide]
+    if inside.shape[:2] == size:
+        return np.ascontiguousarray(inside)
+    padded = np.empty((tall, wide, 3), np.uint8)
+    padded[:] = fill
+    below, beside = max(0, -top), max(0, -left)
+    padded[below : below + inside.shape[0], beside : beside + inside.shape[1]] = inside
+    return padded

@@ -32,6 +32,7 @@ from photorank.errors import ConfigError, RunError
 from photorank.extractors import Feature
 from photorank.models.fusion import MultiFeaturePairwiseRanker
 from photorank.store import fingerprint
+from photorank.strict_json import dumps
 from photorank.training import History, build_head
 
 FORMAT = 1
@@ -95,7 +96,7 @@ def save_head(
     }
     (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n")
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (folder / "metrics.json").write_text(dumps(metrics, indent=2) + "\n")
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history.epochs))
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}

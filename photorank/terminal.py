@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from photorank.strict_json import dumps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,5 +115,5 @@ def print_table(table: Any) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object."""
-    typer.echo(json.dumps(value, default=str))
+    """One JSON object; what is no finite number is null."""
+    typer.echo(dumps(value))

@@ -1,16 +1,23 @@
 """Photos made for the tests: small, seeded, photo-like."""
 
 import hashlib
+import io
+import logging
 import os
 import subprocess
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+
+from photorank.__main__ import main
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -61,8 +68,41 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def photorank() -> Run:
-    """Runs the command line in a process of its own."""
+def photorank(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in this process, which has PyTorch imported already."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", each) for each in ("strict", "backslashreplace"))
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+            warnings.simplefilter("default")
+            patch.setenv("COLUMNS", "200")
+            patch.setattr(sys, "argv", ["photorank", *map(str, arguments)])
+            patch.setattr(logging.root, "handlers", [])
+            status = _status_of(main)
+        out.flush(), err.flush()
+        texts = [each.buffer.getvalue().decode() for each in (out, err)]
+        return subprocess.CompletedProcess(sys.argv, status, *texts)
+
+    return run
+
+
+def _status_of(call: Callable[[], None]) -> int:
+    """The exit status of a process whose main function this is."""
+    try:
+        call()
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@pytest.fixture
+def photorank_process() -> Run:
+    """Runs the command line in a process of its own, for what only shows there: another environment, a fresh start."""
 
     def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command: Sequence[str] = [sys.executable, "-m", "photorank", *map(str, arguments)]

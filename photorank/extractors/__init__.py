@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from photorank.extractors.weights import Needed
     from photorank.photos import Photo
     from photorank.preprocessing import Preprocessing
+    from photorank.undecoded import Undecoded
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ class Resized:
         from photorank.preprocessing import edges  # imports Pillow
 
         return (self.preprocess(photo.rgb, (photo.height, photo.width), edges(photo)),)
+
+    def undecoded(self, photo: Undecoded) -> Prepared:
+        """The same of a JPEG that a device is to decode: (n,) uint8, its orientation and then its bytes."""
+        return (np.frombuffer(bytes([photo.orientation]) + photo.jpeg, np.uint8),)
 
 
 class Extractor(Protocol):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from photorank.config import TORCHVISIONS
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Preparer, Resized, hub, weights
+from photorank.extractors import Feature, Resized, hub, weights
 from photorank.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def needs(config: CnnConfig) -> weights.Needed | None:
     return weights.needed(config.model, config.weights, _needs)
 
 
-def preparer(feature: Feature) -> Preparer:
+def preparer(feature: Feature) -> Resized:
     """timm's evaluation transform, as far as it is uint8: (height, width, 3)."""
     known = feature.spec["preprocessing"]
     size, resize = tuple(known["size"]), tuple(known["resize"])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Preparer, Resized, hub, weights
+from photorank.extractors import Feature, Prepared, Resized, hub, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.preprocessing import Preprocessing
 
@@ -101,13 +101,14 @@ class Clip:
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, feature.spec["precision"])
         model: Any = _create(feature)
-        self._forward = Forward(model.to(self.device, dtype).eval().encode_image, feature.spec, self.device, batch_size)
+        encode = model.to(self.device, dtype).eval().encode_image
+        self._forward = Forward(encode, feature.spec, preparer(feature), self.device, batch_size)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Unit vectors (n, dim) float32."""
         import torch.nn.functional as functional
 
-        return functional.normalize(self._forward([photo for (photo,) in prepared]), dim=-1).numpy()
+        return functional.normalize(self._forward(prepared), dim=-1).numpy()
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Clip:
@@ -115,7 +116,7 @@ def build(feature: Feature, device: str, batch_size: int) -> Clip:
     return Clip(feature, device, batch_size)
 
 
-def preparer(feature: Feature) -> Preparer:
+def preparer(feature: Feature) -> Resized:
     """open_clip's own preprocessing, as far as it is uint8: (height, width, 3)."""
     known = feature.spec["preprocessing"]
     size = tuple(known["size"]) if isinstance(known["size"], list) else (known["size"], known["size"])

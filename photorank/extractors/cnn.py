@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Preparer, Resized, _timm, weights
+from photorank.extractors import Feature, Prepared, Resized, _timm, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.preprocessing import Preprocessing
 
@@ -78,11 +78,11 @@ class Cnn:
             model = _truncate(_create(feature), spec["model"], spec["layer"])
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
-        self._forward = Forward(self._pooled, spec, self.device, batch_size)
+        self._forward = Forward(self._pooled, spec, preparer(feature), self.device, batch_size)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""
-        return self._forward([photo for (photo,) in prepared]).numpy()
+        return self._forward(prepared).numpy()
 
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
         found = self._model(batch)
@@ -97,7 +97,7 @@ def build(feature: Feature, device: str, batch_size: int) -> Cnn:
     return Cnn(feature, device, batch_size)
 
 
-def preparer(feature: Feature) -> Preparer:
+def preparer(feature: Feature) -> Resized:
     """The preprocessing as far as it is uint8: (height, width, 3) of the size that the network sees."""
     if _is_timms(feature):
         return _timm.preparer(feature)

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError
+from photorank.extractors import Prepared, Resized
 
 if TYPE_CHECKING:
     import torch
+
+    from photorank.extractors.on_device import PixelsOnDevice
 
 
 def resolve_device(wanted: str) -> str:
@@ -61,8 +64,9 @@ class Forward:
     """
 
     def __init__(
-        self, network: Callable[[torch.Tensor], torch.Tensor], spec: Mapping[str, Any], device: str, batch_size: int
-    ) -> None:
+        self, network: Callable[[torch.Tensor], torch.Tensor], spec: Mapping[str, Any], prepare: Resized, device: str,
+        batch_size: int,
+    ) -> None:  # fmt: skip
         """`network`: (N, 3, H, W) of the spec's precision on the device → (N, D)."""
         import torch
 
@@ -72,9 +76,25 @@ class Forward:
             torch.tensor(spec["preprocessing"][name], device=device).view(1, 3, 1, 1) for name in ("mean", "std")
         )
         self._batch: torch.Tensor | None = None
+        self._decode: PixelsOnDevice | None = None
+        if spec.get("decode") == "device":
+            from photorank.extractors.on_device import PixelsOnDevice
 
-    def __call__(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """n <= batch_size photos of (H, W, 3) uint8 → (n, D) float32 on the CPU. ConfigError for want of memory."""
+            self._decode = PixelsOnDevice(prepare.preprocess, device)
+
+    def __call__(self, prepared: Sequence[Prepared]) -> torch.Tensor:
+        """n <= batch_size photos, prepared by `Resized` → (n, D) float32 on the CPU, NaN where a JPEG is damaged.
+
+        ConfigError for want of memory.
+        """
+        photos, failed = self._decode(prepared) if self._decode is not None else ([each for (each,) in prepared], [])
+        vectors = self._embed(photos)
+        if failed:
+            vectors = vectors.clone()  # what inference made cannot be changed
+            vectors[failed] = float("nan")
+        return vectors
+
+    def _embed(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         import torch
 
         if self._batch is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,10 +52,10 @@ class Evaluation:
         )
 
     def summary(self) -> dict[str, Any]:
-        """All but the predictions, as JSON has it: what cannot be said is null."""
+        """All but the predictions; what cannot be said is NaN."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "predictions"}
         plain["tables"] = {
-            title: {row: {column: _plain(each) for column, each in cells.items()} for row, cells in table.items()}
+            title: {row: {column: asdict(each) for column, each in cells.items()} for row, cells in table.items()}
             for title, table in self.tables.items()
         }
         return plain
@@ -204,7 +203,3 @@ def _predictions(
 
 def _hexes(data: Comparisons) -> NDArray[np.str_]:
     return np.array([key.tobytes().hex() for key in data.keys], dtype="U64")
-
-
-def _plain(each: metrics.Estimate) -> dict[str, float | int | None]:
-    return {name: None if math.isnan(value) else value for name, value in asdict(each).items()}

@@ -10,7 +10,6 @@ DIR/
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from photorank import plots
@@ -19,6 +18,7 @@ from photorank.runs import new_run, training_log
 from photorank.stages.evaluate import Evaluation
 from photorank.stages.mistakes import mistakes_sheet
 from photorank.store import FeatureStore
+from photorank.strict_json import dumps
 
 _PLOTS = {
     "reliability": (plots.reliability, "calibration: by how sure the run is"),
@@ -34,7 +34,7 @@ def write_evaluation(report: Evaluation, store: FeatureStore, out: Path) -> None
     `store` says where the photos of the mistakes were seen.
     """
     with new_run(out) as folder:
-        (folder / "metrics.json").write_text(json.dumps(report.summary(), indent=2) + "\n", encoding="utf-8")
+        (folder / "metrics.json").write_text(dumps(report.summary(), indent=2) + "\n", encoding="utf-8")
         report.predictions.to_parquet(folder / "predictions.parquet", index=False)
         long_table(report.tables).to_csv(folder / "tables.csv", index=False, encoding="utf-8")
         parts = [f"# {report.title()}\n", *(f"Warning: {each}\n" for each in report.warnings)]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from photorank import __version__
 from photorank.config import ExtractConfig
-from photorank.errors import ConfigError
+from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Extractor, Feature, Prepared, build
-from photorank.photos import PhotoFile
+from photorank.photos import PhotoFile, decode_photo
 from photorank.stages.timing import Clock
 from photorank.store import FeatureStore, Space, fingerprint
 
@@ -125,9 +125,18 @@ class Filling:
             error = f"the vector of {self.feature.name} has {rows.shape[1]} numbers, those of other photos {self._dim}"
             return [(file, key, error) for file, key in photos]
         fine = np.isfinite(rows).all(1)
-        error = f"the vector of {self.feature.name} is not finite in {self.feature.dtype}"
         self._done += [(key, row) for (_, key), row, ok in zip(photos, rows, fine, strict=True) if ok]
-        return [(file, key, error) for (file, key), ok in zip(photos, fine, strict=True) if not ok]
+        rest = [each for each, ok in zip(batch, fine, strict=True) if not ok]
+        return [(file, key, self._why(prepared)) for file, key, prepared in rest]
+
+    def _why(self, prepared: Prepared) -> str:
+        """Why a photo has no finite vector."""
+        if self.feature.spec.get("decode") == "device" and prepared[0].ndim == 1:
+            try:  # the device that could not decode it does not say why
+                decode_photo(prepared[0][1:].tobytes())
+            except PhotoError as error:
+                return str(error)
+        return f"the vector of {self.feature.name} is not finite in {self.feature.dtype}"
 
     def take_done(self) -> Vectors:
         """The vectors that are to be committed now."""

@@ -27,6 +27,8 @@ from photorank.errors import PhotoError, PhotorankError
 from photorank.extractors import Feature, Prepared, Resized, preparer
 from photorank.photos import Fit, Photo, decode_photo, photo_details, photo_key, read_photo
 
+DEVICE_INTERPOLATIONS = ("bilinear", "bicubic")
+"""Those that PyTorch has with antialiasing, as Pillow has them."""
 _LENGTH = struct.Struct("<Q")
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from photorank.stages.loader import main; main()"
 COMMAND = [sys.executable, "-c", _START]
@@ -57,7 +59,7 @@ class Loader:
 
     def __init__(self, features: Sequence[Feature], max_pixels: int) -> None:
         self._features, self._max_pixels = features, max_pixels
-        self._prepare = [preparer(feature) for feature in features]
+        self._prepare: list[Any] = [preparer(feature) for feature in features]
 
     def load(self, path: str, lacking: Callable[[bytes], Sequence[int]]) -> Loaded:
         """Load a file; `lacking` tells from the key which features are to be prepared, by number. Never raises."""
@@ -84,7 +86,10 @@ class Loader:
         asked for. Only JPEGs have fewer.
         """
         whole: Photo | None = None
+        left_to_devices = self._leave_to_devices(data, wanted, loaded)
         for number in wanted:
+            if number in left_to_devices:
+                continue
             feature, prepare = self._features[number], self._prepare[number]
             fast = feature.spec.get("decode") == "fast"
             fit = prepare.preprocess.resized if fast and isinstance(prepare, Resized) else None
@@ -95,6 +100,24 @@ class Loader:
                 photo = whole
             with _span(loaded, f"prepare {feature.name}"):
                 self._prepare_one(number, photo, loaded)
+
+    def _leave_to_devices(self, data: bytes, wanted: Sequence[int], loaded: Loaded) -> list[int]:
+        """Prepare a JPEG for the features whose device decodes it; their numbers."""
+        able = [
+            number for number in wanted if self._features[number].spec.get("decode") == "device"
+            and self._prepare[number].preprocess.interpolation in DEVICE_INTERPOLATIONS
+        ]  # fmt: skip
+        if not able:
+            return []
+        from photorank.undecoded import undecoded  # imports Pillow
+
+        photo = undecoded(data, self._max_pixels)
+        if photo is None:
+            return []
+        loaded.details = photo.taken_at, photo.camera
+        loaded.photo = photo.width, photo.height, "JPEG", photo.orientation
+        loaded.prepared |= {number: self._prepare[number].undecoded(photo) for number in able}
+        return able
 
     def _decode(self, data: bytes, loaded: Loaded, fit: Fit | None = None) -> Photo:
         with _span(loaded, "decode"):

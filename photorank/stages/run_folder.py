@@ -9,6 +9,7 @@ RUN/
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,12 @@ def write_extras(folder: Path, comparisons: Path, config: BaseModel) -> None:
 
 
 def _estimates(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: Estimate(**each) for name, each in plain.items()}
+    """What JSON cannot say, and has as null, is NaN."""
+    return {name: Estimate(**{key: _number(each[key]) for key in each}) for name, each in plain.items()}
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
 
 
 def _write_events(

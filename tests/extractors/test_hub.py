@@ -173,18 +173,20 @@ def test_what_is_written_wrong_is_one_sentence(config: ClipConfig, said: str, hu
         describe("clip", config)
 
 
-def test_the_command_extracts_and_checks_it(hub: Path, photo_folder: Path, tmp_path: Path, photorank: Run) -> None:
+def test_the_command_extracts_and_checks_it(
+    hub: Path, photo_folder: Path, tmp_path: Path, photorank_process: Run
+) -> None:
     put_in_hub(hub, REPOSITORY, {CONFIG: config_text(), FILE: weights_of(ARCHITECTURE, tmp_path / FILE)})
     (row,) = feature_weights(ExtractConfig(features={"clip": ClipConfig(model=MODEL)}), hashed=True)
     assert row.sha256 == hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest()
     config = tmp_path / "mine.yaml"
     config.write_text(f"features: {{clip: {{kind: clip, model: '{MODEL}'}}}}\n")
     command = ("extract", photo_folder, "--store", tmp_path / "S", "--config", config, "--device", "cpu")
-    done = photorank(*command, env={"HF_HUB_CACHE": str(hub)})
+    done = photorank_process(*command, env={"HF_HUB_CACHE": str(hub)})
     assert done.returncode == 0, done.stderr
     assert "6 rows, 6 of them new" in done.stdout
     started = time.monotonic()
-    lacking = photorank(*command, env={"HF_HUB_CACHE": str(tmp_path / "nowhere")})
+    lacking = photorank_process(*command, env={"HF_HUB_CACHE": str(tmp_path / "nowhere")})
     assert lacking.returncode == 1
     assert "of hf-hub:someone/tiny-clip are not in the cache" in lacking.stderr
     assert lacking.stderr.count("\n") == 1

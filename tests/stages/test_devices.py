@@ -11,7 +11,9 @@ import torch
 
 from photorank.config import CnnConfig, ExtractConfig, IqaConfig
 from photorank.errors import ConfigError, PhotorankError
+from photorank.extractors import Resized
 from photorank.extractors.device import Forward, resolve_devices
+from photorank.preprocessing import Preprocessing
 from photorank.stages import devices
 from photorank.stages.extract import ExtractReport, extract
 from photorank.store import FeatureStore
@@ -119,5 +121,6 @@ def test_a_batch_that_memory_does_not_hold_is_a_sentence() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     spec = {"precision": "float32", "preprocessing": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+    prepare = Resized(Preprocessing("squash", (4, 4), (4, 4)))
     with pytest.raises(ConfigError, match=r"memory of cpu does not hold a batch of 8 photos; .* say --batch-size 4"):
-        Forward(network, spec, "cpu", 8)([np.zeros((4, 4, 3), np.uint8)])
+        Forward(network, spec, prepare, "cpu", 8)([(np.zeros((4, 4, 3), np.uint8),)])

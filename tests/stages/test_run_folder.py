@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from photorank.config import HeadConfig
@@ -113,3 +114,13 @@ def test_without_held_out_series_there_are_curves_and_nothing_else(work: Path, t
     fit_head(work / "S", work / "only-train.csv", config, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "plots").iterdir()] == ["learning-curves.png"]
     assert "nothing is known of photos" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_split_in_which_people_are_undecided_has_no_accuracy(work: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(work / "c.csv")
+    table.loc[table["split"] == "val", "p_left"] = 0.5
+    table[:41].to_csv(tmp_path / "c.csv", index=False)
+    fit_head(work / "S", tmp_path / "c.csv", HeadConfig(epochs=3), tmp_path / "run", work)
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert [each.metric_type for each in card.data.eval_results] == ["log_loss"]
+    assert "| head | – |" in card.text
