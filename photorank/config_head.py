@@ -9,6 +9,7 @@ from pydantic import Field
 from photorank.config_features import Strict
 
 Activation = Literal["none", "relu", "gelu", "silu", "tanh"]
+Loss = Literal["bradley_terry", "margin_ranking", "hinge", "fidelity", "listnet", "listmle"]
 
 
 class HeadConfig(Strict):
@@ -28,15 +29,32 @@ class HeadConfig(Strict):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """On the projected visual features and hidden layers; statistics are never dropped."""
     activation: Activation = "gelu"
+    """Of the projections and hidden layers; `none`: all of the head is linear."""
+    loss: Loss = "bradley_terry"
+    """See `photorank.losses`. `listnet` and `listmle` are over whole series, and need `head: score`."""
+    margin: float = Field(default=1.0, gt=0)
+    """Log odds by which `margin_ranking` and `hinge` want the preferred photo to lead."""
+    min_agreement: float = Field(default=0.0, ge=0, le=1)
+    """Comparisons on which a smaller share of people agree, max(p, 1 − p), are not trained on."""
+    min_votes: int = Field(default=0, ge=0)
+    """Nor those on which fewer people were asked."""
+    weights: Literal["none", "votes"] = "none"
+    """`votes`: a comparison counts in proportion to the people who were asked."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of `sgd`."""
     epochs: int = Field(default=60, ge=1)
     patience: int = Field(default=12, ge=1)
     """Epochs without a better loss on the early-stopping slice after which training ends."""
     batch_size: int = Field(default=256, ge=1)
-    """Comparisons a step, at least; a batch always holds whole series."""
+    """Comparisons a step, about: a batch always holds whole series."""
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """In which visual features are projected while training; `auto`: bfloat16 where the processor computes in it."""
     stop_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the training series that early stopping looks at; 0: train for all epochs."""
+    """Share of the training series that early stopping looks at, and the temperature is found on; 0: train for all
+    epochs."""
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
     seed: int = Field(default=0, ge=0)

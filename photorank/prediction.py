@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from photorank.comparisons import Comparisons
+
 _PHOTOS = 8192
 _PAIRS = 32768
 Features = Mapping[str, Tensor]
@@ -50,6 +52,13 @@ def margins(model: Model, features: Features, left: NDArray[np.int64], right: ND
         ends = torch.from_numpy(rows.reshape(2, -1))
         found[part] = model.margins(_rows(features, torch.from_numpy(photos)), ends[0], ends[1]).double().numpy()
     return found
+
+
+def margins_of(model: Model, features: Features, data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(len(rows),) margins of some comparisons; no other photos than theirs go through the network."""
+    photos, ends = np.unique(np.stack([data.left[rows], data.right[rows]]), return_inverse=True)
+    left, right = ends.reshape(2, -1)
+    return margins(model, _rows(features, torch.from_numpy(photos)), left, right)
 
 
 def group_scores(model: Model, features: Features, groups: NDArray[np.int64]) -> NDArray[np.float32]:

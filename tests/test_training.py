@@ -37,8 +37,8 @@ def accuracy(scores: np.ndarray, data: Comparisons, split: str) -> float:
 def fit(data: tuple[dict[str, torch.Tensor], Comparisons], **options: object) -> tuple[np.ndarray, History]:
     features, comparisons = data
     config = HeadConfig.model_validate(options)
-    model, history = train_head(features, {"iqa": "statistic"}, comparisons, config)
-    return score(model, features), history
+    trained = train_head(features, {"iqa": "statistic"}, comparisons, config)
+    return score(trained.model, features), trained.history
 
 
 def test_a_linear_head_is_scikit_learns_logistic_regression() -> None:

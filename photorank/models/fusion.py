@@ -84,7 +84,7 @@ class MultiFeaturePairwiseRanker(nn.Module):
             self.register_buffer(f"scale_{i}", torch.ones(dims[space]))
         self.register_buffer("temperature", torch.ones(()))
         self.project = nn.ModuleList(
-            nn.Sequential(Linear(dims[space], projection_dim), act(), Dropout(dropout)) for space in self.visual
+            nn.Sequential(Linear(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
         )
         width = projection_dim * len(self.visual) + sum(dims[space] for space in dims if space not in self.visual)
         layers: list[nn.Module] = []

@@ -56,7 +56,8 @@ def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, phot
     spaces = choose_spaces(opened, config.features)
     data = load_comparisons(opened, comparisons, photos, config)
     tensors = load_features(opened, spaces, data.keys)
-    model, history = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
+    trained = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
+    model, history = trained.model, trained.history
     margins = prediction.margins(model, tensors, data.left, data.right)
     predictions = _predictions(data, margins)
     figures = _figures(data, margins, baselines(opened, data.keys))
