@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from photorank.config_features import Strict
+from photorank.errors import ConfigError
 
 Activation = Literal["none", "relu", "gelu", "silu", "tanh"]
 Loss = Literal["bradley_terry", "margin_ranking", "hinge", "fidelity", "listnet", "listmle"]
@@ -58,3 +60,24 @@ class HeadConfig(Strict):
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
     seed: int = Field(default=0, ge=0)
+
+
+class SweepConfig(HeadConfig):
+    """How `photorank sweep` trains heads; of it `fit-head` takes all but the grid."""
+
+    folds: int = Field(default=0, ge=0)
+    """Cross-validation by series over the splits train and val; 0: trained on train, reported on val."""
+    seeds: int = Field(default=1, ge=1)
+    """Trainings of each head, with the seeds `seed`, `seed` + 1, …"""
+    grid: dict[str, tuple[Any, ...]] = Field(default={})
+    """Option → the values to try; all combinations are trained."""
+
+    def head_config(self) -> HeadConfig:
+        """What `fit-head` trains; ConfigError where there is a grid."""
+        if self.grid:
+            raise ConfigError(f"this config has a grid (of {', '.join(self.grid)}): photorank sweep trains it")
+        return HeadConfig.model_validate(self.values({}))
+
+    def values(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """What a `HeadConfig` is made of: this one's options, and `changes` to them."""
+        return {**self.model_dump(include=set(HeadConfig.model_fields)), **changes}

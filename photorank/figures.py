@@ -51,13 +51,17 @@ class Evaluated:
 
 
 def main_figures(each: Evaluated) -> dict[str, Estimate]:
+    """Those of `comparison_figures`, and top-1 of series."""
+    return comparison_figures(each) | {"top-1 of series": each.resamples.mean(top1(each.data, each.margin))}
+
+
+def comparison_figures(each: Evaluated) -> dict[str, Estimate]:
     """Accuracy (comparisons with p = ½ have no answer and are left out; margin 0 is half right), the same of the clear
-    comparisons, log loss and Brier score against the soft labels of all, calibration error, tau and top-1 of series."""
+    comparisons, log loss and Brier score against the soft labels of all, calibration error, and tau of series."""
     right = correct(each.margin, each.p_left)
     return {
         "accuracy": each.resamples.mean(right),
         "accuracy, clear": each.resamples.mean(np.where(each.agreement > CLEAR, right, np.nan)),
-        "top-1 of series": each.resamples.mean(top1(each.data, each.margin)),
         "Kendall's tau": each.resamples.mean(tau(each.data, each.margin)),
         "log loss": each.resamples.mean(log_loss(each.margin, each.p_left)),
         "Brier score": each.resamples.mean(brier(each.margin, each.p_left)),

@@ -21,8 +21,11 @@ from photorank.batches import EMPTY, Batch, Series, padded, places
 from photorank.config import HeadConfig
 from photorank.losses import LISTWISE, PAIRWISE
 from photorank.models.fusion import Dropout, MultiFeaturePairwiseRanker
+from photorank.optimisers import Optimiser
 
 Features = Mapping[str, Tensor]
+_ROWS = 32
+"""Photos of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much as several."""
 
 
 @dataclass
@@ -45,14 +48,9 @@ class Member:
         order, masks = np.random.SeedSequence(config.seed).spawn(2)
         self._order, self._masks = np.random.default_rng(order), np.random.Generator(np.random.SFC64(masks))
         self.stop_batches = stop.batches(np.arange(len(stop)), config.batch_size)
-        self._parameters = nn.Parameter(torch.cat([each.detach().reshape(-1) for each in model.parameters()]))
-        self._kept = self._parameters.detach().clone()
-        self._optimiser = _optimiser(config, self._parameters)
-
-    def place(self, values: Tensor, gradient: Tensor) -> None:
-        """Move the parameters (P,) to the memory `values` (P,); `step` looks for their gradient in `gradient` (P,)."""
-        values.copy_(self._parameters.detach())
-        self._parameters.data, self._parameters.grad = values, gradient
+        self.values = nn.utils.parameters_to_vector(model.parameters()).detach()
+        """(P,) all parameters."""
+        self._kept = self.values.clone()
 
     def next_batches(self) -> list[Batch]:
         """The batches of an epoch."""
@@ -64,10 +62,6 @@ class Member:
         drawn = self._masks.integers(0, 1 << 16, (rows, width), dtype=np.uint16)
         return torch.from_numpy((drawn >= round(share * (1 << 16))).astype(np.float32)).mul_(1 / (1 - share))
 
-    def step(self) -> None:
-        """One step of the optimiser."""
-        self._optimiser.step()
-
     def end_epoch(self, train_loss: float, stop_loss: float | None) -> bool:
         """Note an epoch, and the parameters if it is the best; True when it was the last."""
         history, number = self.history, len(self.history.epochs) + 1
@@ -78,7 +72,7 @@ class Member:
         # Without a slice there is nothing to choose by: the last epoch is kept.
         if stop_loss is None or stop_loss < self._best:
             self._best = stop_loss if stop_loss is not None else self._best
-            self._kept.copy_(self._parameters.detach())
+            self._kept.copy_(self.values)
             history.best_epoch = number
         return number == self.config.epochs or number - history.best_epoch >= self.config.patience
 
@@ -91,30 +85,32 @@ class Member:
 def train(members: Sequence[Member]) -> None:
     """Train heads of one shape and loss, each to its own end; their `model` and `history` then hold the outcome."""
     running = list(members)
+    optimiser = Optimiser([each.config for each in running], len(running[0].values))
     while running:
-        stack = _Stack(running)
+        stack = _Stack(running, optimiser)
         ended: list[Member] = []
         while not ended:
             told = zip(running, stack.epoch(), stack.stop_losses(), strict=True)
             ended = [each for each, loss, watched in told if each.end_epoch(loss, watched)]
         for each in ended:
             each.finish()
+        optimiser.keep([number for number, each in enumerate(running) if each not in ended])
         running = [each for each in running if each not in ended]
 
 
 class _Stack:
     """Members whose parameters lie together: every tensor has them, M, as its first dimension."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members, self.config = members, members[0].config
+    def __init__(self, members: Sequence[Member], optimiser: Optimiser) -> None:
+        self.members, self.config, self._optimiser = members, members[0].config, optimiser
         self._model = copy.deepcopy(members[0].model)
         shapes = [each.shape for each in self._model.parameters()]
         sizes = [shape.numel() for shape in shapes]
-        values = torch.empty(len(members), sum(sizes))
-        self._gradients = torch.empty_like(values)
-        for member, row, gradient in zip(members, values, self._gradients, strict=True):
-            member.place(row, gradient)
-        for (owner, name), shape, part in zip(_owners(self._model), shapes, torch.split(values, sizes, 1), strict=True):
+        self._values = torch.stack([member.values for member in members])
+        for member, row in zip(members, self._values, strict=True):
+            member.values = row
+        parts = torch.split(self._values, sizes, 1)
+        for (owner, name), shape, part in zip(_owners(self._model), shapes, parts, strict=True):
             setattr(owner, name, nn.Parameter(part.view(-1, *shape)))
         after = "comparisons" if self.config.head == "difference" else "photos"
         for modules, rows in ((self._model.project, "photos"), (self._model.mlp, after)):
@@ -132,11 +128,9 @@ class _Stack:
         for step in _side_by_side(batches):
             loss = self._losses(step)
             gradients = torch.autograd.grad(loss.sum(), list(self._model.parameters()))
-            torch.cat([each.flatten(1) for each in gradients], 1, out=self._gradients)
+            moving = torch.tensor([[float(len(batch.left) > 0)] for batch in step])
+            self._optimiser.step(self._values, torch.cat([each.flatten(1) for each in gradients], 1), moving)
             sums += loss.detach()
-            for member, batch in zip(self.members, step, strict=True):
-                if len(batch.left):
-                    member.step()
         return [float(total) / len(each) for total, each in zip(sums, batches, strict=True)]
 
     @torch.no_grad()
@@ -165,14 +159,15 @@ class _Stack:
             longest = max(int(each.sizes.max(initial=0)) for each in step)
             lists = _tensor([places(each, longest) for each in step], -1)  # (M, G, L)
             rows = lists.clamp(min=0).flatten(1)
-            found = (self._model.score_of(fused), _tensor([each.targets for each in step]))
-            losses = LISTWISE[loss](*(each.gather(-1, rows).view(lists.shape) for each in found), lists >= 0)
+            both = self._model.score_of(fused), _tensor([each.targets for each in step])
+            scores, targets = (each.gather(-1, rows).view(lists.shape) for each in both)
+            losses = LISTWISE[loss](scores, targets, lists >= 0)
             weight = _tensor([each.list_weight / max(1, len(each.list_weight)) for each in step])
         return (losses * weight).sum(-1)
 
     def _gather(self, step: Sequence[Batch]) -> dict[str, Tensor]:
         """The photos' standardised features, (M, B, dim) a space; what a place without a photo holds is finite."""
-        most, found = max(self._counts["photos"]), {}
+        most, found = -(-max(self._counts["photos"]) // _ROWS) * _ROWS, {}
         for space, values in self.members[0].standard.items():
             size = len(step) * most * values.shape[1]
             if space not in self._memory or len(self._memory[space]) < size:
@@ -205,10 +200,3 @@ def _owners(model: nn.Module) -> list[tuple[nn.Module, str]]:
     """The module and the attribute of each parameter, in the order of `parameters()`."""
     names = [name.rpartition(".") for name, _ in model.named_parameters()]
     return [(model.get_submodule(module), name) for module, _, name in names]
-
-
-def _optimiser(config: HeadConfig, parameters: nn.Parameter) -> torch.optim.Optimizer:
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimiser == "sgd":
-        return torch.optim.SGD([parameters], rate, config.momentum, weight_decay=decay, fused=True)
-    return torch.optim.AdamW([parameters], rate, weight_decay=decay, fused=True)

@@ -31,5 +31,5 @@ def least_squares(
     for one, other, sign in ((first, second, 1), (second, first, -1)):
         np.subtract.at(laplacian, (one, other), 1)
         np.add.at(sums, one, sign * leads)
-    scores: NDArray[np.float64] = np.linalg.lstsq(laplacian, sums, rcond=None)[0]
-    return photos.astype(np.int64), scores
+    scores = np.linalg.lstsq(laplacian, sums, rcond=None)[0]
+    return photos.astype(np.int64), scores.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -15,13 +16,44 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 _CLAMP = 6.0
 
 
+class _Product(torch.autograd.Function):
+    """(..., rows, in) of any float dtype times the transposed weight (..., out, in), computed in the rows' dtype.
+
+    PyTorch would compute the weight's gradient transposed, which takes five times as long in bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _matmul(rows, weight.to(rows.dtype).mT).float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        rows, weight = ctx.saved_tensors
+        gradient = gradient.to(rows.dtype)
+        of_rows = _matmul(gradient, weight.to(rows.dtype)) if ctx.needs_input_grad[0] else None
+        return of_rows, _matmul(gradient.mT, rows).float()
+
+
+def _matmul(one: Tensor, other: Tensor) -> Tensor:
+    # A stack of one is faster as none.
+    return (one[0] @ other[0]).unsqueeze(0) if one.dim() == 3 and len(one) == 1 else one @ other
+
+
+class Projection(nn.Linear):
+    """`nn.Linear` over many features, in their dtype; parameters may be stacked as those of `Linear`."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(..., rows, in) of any float dtype -> (..., rows, out) float32."""
+        product: Tensor = _Product.apply(rows, self.weight)
+        return product + self.bias.unsqueeze(-2)
+
+
 class Linear(nn.Linear):
     """`nn.Linear` whose parameters may be stacked: weight (M, out, in) and bias (M, out) take (M, rows, in)."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(..., rows, in) of any float dtype -> (..., rows, out) float32; the product is computed in their dtype."""
-        if rows.dtype != self.weight.dtype:
-            return (rows @ self.weight.to(rows.dtype).mT).float() + self.bias.unsqueeze(-2)
+        """(..., rows, in) -> (..., rows, out)."""
         if self.weight.dim() == 2:
             return functional.linear(rows, self.weight, self.bias)
         return torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
@@ -84,7 +116,7 @@ class MultiFeaturePairwiseRanker(nn.Module):
             self.register_buffer(f"scale_{i}", torch.ones(dims[space]))
         self.register_buffer("temperature", torch.ones(()))
         self.project = nn.ModuleList(
-            nn.Sequential(Linear(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
+            nn.Sequential(Projection(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
         )
         width = projection_dim * len(self.visual) + sum(dims[space] for space in dims if space not in self.visual)
         layers: list[nn.Module] = []
