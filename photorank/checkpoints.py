@@ -30,7 +30,7 @@ _STATE = "state.json"
 
 
 class Unfinished:
-    """The folder in which the training of a run lives until it is done. Only one process may write."""
+    """The folder in which the training of a run lives until it is done. Only the main process writes."""
 
     def __init__(self, out: Path, about: dict[str, Any]) -> None:
         """`about` is what must be the same for a training to be gone on with: config, comparisons."""
@@ -39,9 +39,14 @@ class Unfinished:
         self._about: dict[str, Any] = json.loads(json.dumps(about))
         self._best: str | None = None
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.folder / _STATE).is_file()
+
     def refuse(self, resume: bool) -> None:
         """RunError where there is an unfinished training that is not to be gone on with, or is of something else."""
-        if not (self.folder / _STATE).is_file():
+        if not self.exists:
             return
         if not resume:
             raise RunError(
@@ -54,10 +59,10 @@ class Unfinished:
                 f"another --out"
             )
 
-    def restore(self, trainer: Trainer) -> bool:
-        """Put a trainer where the unfinished training was; False where there is none."""
-        if not (self.folder / _STATE).is_file():
-            return False
+    def restore(self, trainer: Trainer) -> None:
+        """Put a trainer where the unfinished training was, if there is one."""
+        if not self.exists:
+            return
         state = self._read()
         try:
             tensors = safetensors.torch.load_file(self.folder / state["tensors"])
@@ -68,7 +73,6 @@ class Unfinished:
         self._best = state["best"]
         if trainer.accelerator.is_main_process:
             trainer.sums += torch.tensor(trainer.progress.sums, device=trainer.sums.device)
-        return True
 
     def save(self, trainer: Trainer) -> None:
         """Replace the checkpoint. `trainer.progress.sums` are those of all processes."""
@@ -86,9 +90,10 @@ class Unfinished:
             raise self._unwritten(error) from error
 
     def save_best(self, trainer: Trainer) -> None:
-        """Keep the weights of an epoch as the best; the next checkpoint names them."""
+        """Keep the weights of an epoch as the best; the next checkpoint names them. Called by every process."""
         self._best = f"best-{trainer.progress.epoch}.safetensors"
-        self._write_tensors(self._best, trainer.weights())
+        if trainer.accelerator.is_main_process:
+            self._write_tensors(self._best, trainer.weights())
 
     def best(self) -> dict[str, Tensor]:
         """The weights of the best epoch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import DirectoryPath, Field
+from pydantic import Field
 
 from photorank.config_features import Decode, Fraction, Strict
 from photorank.config_head import Activation
@@ -41,8 +41,6 @@ class E2eConfig(Strict):
     photo, whose difference is the log odds (Bradley and Terry 1952)."""
     weights: str = Field(default_factory=_default_weights)
     """Where the backbone begins: a tag of torchvision, `pretrained` for timm, a local file, or `random`."""
-    weights_dir: DirectoryPath | None = None
-    """Where weights are looked for before the libraries' caches."""
 
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=5, ge=1)

@@ -130,4 +130,6 @@ class OwnConfig(Strict):
         return str(Path((info.context or {}).get("folder", ""), Path(folder).expanduser()).absolute())
 
 
-FeatureConfig = Annotated[ClipConfig | CnnConfig | IqaConfig | E2eFeatureConfig | OwnConfig, Field(discriminator="kind")]
+FeatureConfig = Annotated[
+    ClipConfig | CnnConfig | IqaConfig | E2eFeatureConfig | OwnConfig, Field(discriminator="kind")
+]

@@ -60,6 +60,8 @@ class Trainer:
         """`fit_rows` are the comparisons to learn from. Takes the model to its device and precision."""
         self.model, self.config, self.accelerator, self.progress = model, config, accelerator, Progress()
         self._data, self._fit_rows = data, fit_rows
+        self.photos = len(np.unique([data.left[fit_rows], data.right[fit_rows]]))
+        """Photos of an epoch."""
         freeze(model, config)
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         model.to(accelerator.device).to(memory_format=layout)
@@ -136,7 +138,7 @@ class Trainer:
         order = [mine[at : at + size] for at in range(0, len(mine), size)]
         with self.optimising.judging():
             found = [self.model.backbone(self._to_device(pixels)).float() for _, pixels in photos.batches(order)]
-        gathered = self.accelerator.gather(torch.cat(found))  # (world * share, dim), process after process
+        gathered: Tensor = self.accelerator.gather(torch.cat(found))  # (world * share, dim), process after process
         return gathered.view(world, share, -1).transpose(0, 1).reshape(world * share, -1)[: len(numbers)].cpu()
 
     def judge(self, photos: Photos, rows: NDArray[np.int64]) -> dict[str, float]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from photorank.errors import RunError, WeightsError
 from photorank.extractors import Feature, Prepared, Preparer, weights
-from photorank.extractors.cnn import square
 from photorank.extractors.device import Forward, resolve_device
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _PREFIX = "backbone.network."
 
 
 def describe(name: str, config: E2eFeatureConfig, precision: str, weights_dir: str | None = None) -> Feature:
-    """The feature space of a run's backbone: all that defines it is in the run. RunError where that is none of `e2e`."""
+    """The feature space of a run's backbone: all that defines it is there. RunError where the run is none of `e2e`."""
     try:
         about = json.loads((Path(config.run) / "run.json").read_text(encoding="utf-8"))
         space = about["spaces"][0] if about["kind"] == "siamese" else None
@@ -32,7 +31,9 @@ def describe(name: str, config: E2eFeatureConfig, precision: str, weights_dir: s
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise RunError(f"{config.run} is not a run that can be read; `photorank e2e` writes runs") from error
     if spec is None:
-        raise RunError(f"{config.run} is a run of kind {about['kind']!r}; only those of `photorank e2e` have a backbone")
+        raise RunError(
+            f"{config.run} is a run of kind {about['kind']!r}; only those of `photorank e2e` have a backbone"
+        )
     return of_run(name, spec, Path(config.run))
 
 
@@ -51,6 +52,8 @@ def needs(config: E2eFeatureConfig) -> weights.Needed:
 
 def preparer(feature: Feature) -> Preparer:
     """What the photos went through in training: (size, size, 3) uint8."""
+    from photorank.extractors.cnn import square  # imports Pillow, which a head that reads its run never needs
+
     return square(feature.spec["preprocessing"])
 
 
@@ -100,7 +103,9 @@ def _load(network: torch.nn.Module, feature: Feature) -> None:
     weights.check_identity(path, feature.spec["weights"])
     state = weights.load_state(path)
     try:
-        network.load_state_dict({name[len(_PREFIX) :]: each for name, each in state.items() if name.startswith(_PREFIX)})
+        network.load_state_dict(
+            {name[len(_PREFIX) :]: each for name, each in state.items() if name.startswith(_PREFIX)}
+        )
     except RuntimeError as error:
         cause = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path} does not hold weights of {feature.spec['model']}: {cause}") from error

@@ -30,7 +30,8 @@ class PairHead(nn.Module):
         head: Literal["difference", "score"],
     ) -> None:  # fmt: skip
         super().__init__()
-        self.head, layers = head, []
+        self.head: str = head
+        layers: list[nn.Module] = []
         for hidden in mlp_hidden_dims:
             layers += [nn.Linear(dim, hidden), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
             dim = hidden
@@ -54,12 +55,12 @@ class PairHead(nn.Module):
         a `difference` head says of both orders, averaged."""
         values = features[SPACE]
         forth, back = self.logits(values, left, right), self.logits(values, right, left)
-        return (forth[:, 0] - forth[:, 1] - back[:, 0] + back[:, 1]) / 2
+        return ((forth[:, 0] - forth[:, 1]) - (back[:, 0] - back[:, 1])) / 2
 
 
 class SiameseCNNRanker(nn.Module):
-    """Pixels in, preferences out. `cnn_backbone`: `vgg16` (4096-d, fc7 after its ReLU), `resnet50` (2048-d), or any timm
-    model (its pooled features). A batch holds each photo once, however many comparisons it is in."""
+    """Pixels in, preferences out. `cnn_backbone`: `vgg16` (4096-d, fc7 after its ReLU), `resnet50` (2048-d), or any
+    timm model (its pooled features). A batch holds each photo once, however many comparisons it is in."""
 
     def __init__(
         self,

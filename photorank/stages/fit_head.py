@@ -58,7 +58,7 @@ def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, phot
     tensors = load_features(opened, spaces, data.keys)
     model, history = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
     margins = prediction.margins(model, tensors, data.left, data.right)
-    predictions = _predictions(data, margins)
+    predictions = predictions_of(data, margins)
     figures = _figures(data, margins, baselines(opened, data.keys))
     losses = {
         split: metrics.bootstrap(metrics.log_loss(part["margin"], part["p_left"]), part["series"])
@@ -132,7 +132,8 @@ def _name(store: FeatureStore, key: bytes) -> str:
     return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
 
 
-def _predictions(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
+def predictions_of(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
+    """The table `predictions.parquet` of a run, of all of its comparisons."""
     hexes = np.array([key.tobytes().hex() for key in data.keys])
     columns: dict[str, Any] = {
         "split": data.split,

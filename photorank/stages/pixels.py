@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -29,11 +29,17 @@ class Pixels:
 
 
 class PixelSource:
-    def __init__(self, paths: Sequence[str], keys: NDArray[np.uint8], preprocessing: Pixels, workers: int, cache: Path | None) -> None:
+    def __init__(
+        self, paths: Sequence[str], keys: NDArray[np.uint8], preprocessing: Pixels, workers: int, cache: Path | None
+    ) -> None:
         self._paths = paths
         size = (preprocessing.size,) * 2
-        fill = tuple(round(255 * part) for part in preprocessing.padding_mean_color)
-        self._preprocess = Preprocessing("longest", size, size, fill=fill) if preprocessing.mode == "paper" else Preprocessing("shortest", size, size)
+        fill = cast(tuple[int, int, int], tuple(round(255 * part) for part in preprocessing.padding_mean_color))
+        self._preprocess = (
+            Preprocessing("longest", size, size, fill=fill)
+            if preprocessing.mode == "paper"
+            else Preprocessing("shortest", size, size)
+        )
         self.waited = 0.0
         self._memory: dict[int, NDArray[np.uint8]] = {}
 
