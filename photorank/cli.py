@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import platformdirs
 import typer
 
 from photorank import cli_comparisons, cli_e2e, cli_evaluate, cli_fit_head, cli_rank, cli_store, cli_weights, terminal
@@ -39,6 +41,8 @@ def _photorank(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    # Else matplotlib makes a folder in the user's home, where nothing else of this is written.
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(platformdirs.user_cache_dir("photorank")) / "matplotlib"))
     logging.basicConfig(handlers=[terminal.LogHandler()], level=logging.WARNING)
 
 

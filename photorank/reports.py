@@ -158,33 +158,59 @@ def _share(each: Estimate) -> str:
 class Tile:
     """One frame on a contact sheet."""
 
-    photo: Path
+    photo: Path | Image.Image | None
+    """None: a grey tile that says that the photo is not there."""
     caption: str
     picked: bool = False
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], out: Path, tile: int = 150) -> None:
-    """Write a PNG: a row a series under its title, the picked frame framed in green. Tiles are `tile` pixels wide."""
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], out: Path, tile: int = 150, across: int = 1) -> None:
+    """Write a PNG: a row a series under its title, the picked frame framed in green, so many rows side by side.
+
+    Tiles are `tile` pixels wide; captions and titles are cut where their room ends.
+    """
     margin, strip, title_height = 10, 22, 26
     height = tile * 3 // 4
-    columns = max(len(tiles) for _, tiles in rows)
+    row_width = margin + max(len(tiles) for _, tiles in rows) * (tile + margin)
     row_height = title_height + height + strip + margin
-    size = (margin + columns * (tile + margin), margin + len(rows) * row_height)
+    size = (across * row_width, margin + -(-len(rows) // across) * row_height)
     sheet = Image.new("RGB", size, "#1e1f22")
     draw = ImageDraw.Draw(sheet)
     small, large = ImageFont.load_default(13), ImageFont.load_default(15)
     for number, (title, tiles) in enumerate(rows):
-        top = margin + number * row_height
-        draw.text((margin, top), title, fill="#e8e8e8", font=large)
+        start, top = number % across * row_width + margin, margin + number // across * row_height
+        draw.text((start, top), _fitting(title, large, row_width - 2 * margin), fill="#e8e8e8", font=large)
         for column, each in enumerate(tiles):
-            left, upper = margin + column * (tile + margin), top + title_height
-            with Image.open(each.photo) as image:
-                picture = image.convert("RGB")
-            picture.thumbnail((tile, height), Image.Resampling.LANCZOS)
+            left, upper = start + column * (tile + margin), top + title_height
+            picture = _tile_picture(each.photo, tile, height)
             sheet.paste(picture, (left + (tile - picture.width) // 2, upper + (height - picture.height) // 2))
             colour = "#3ddc84" if each.picked else "#a0a0a0"
             if each.picked:
                 draw.rectangle((left - 3, upper - 3, left + tile + 2, upper + height + 2), outline=colour, width=4)
-            draw.text((left, upper + height + 4), each.caption, fill=colour, font=small)
+            draw.text((left, upper + height + 4), _fitting(each.caption, small, tile), fill=colour, font=small)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, optimize=True)
+
+
+def _tile_picture(photo: Path | Image.Image | None, width: int, height: int) -> Image.Image:
+    """At most width × height pixels."""
+    if photo is None:
+        picture = Image.new("RGB", (width, height), "#4a4a4a")
+        text = (width // 2, height // 2)
+        ImageDraw.Draw(picture).text(text, "not there", fill="#e8e8e8", font=ImageFont.load_default(15), anchor="mm")
+        return picture
+    if isinstance(photo, Path):
+        with Image.open(photo) as image:
+            photo = image.convert("RGB")
+    picture = photo.copy()
+    picture.thumbnail((width, height), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, with dots for its beginning where it is wider: names of files differ at the end."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength("…" + text) > width:
+        text = text[1:]
+    return "…" + text

@@ -7,6 +7,7 @@ RUN/
   metrics.json         figures with intervals
   predictions.parquet  a row a comparison: split, series, keys, p_left and the margin (score of left minus right)
   log.jsonl            a row an epoch
+  README.md, plots/, events/  see photorank.stages.run_folder
 """
 
 from __future__ import annotations
@@ -151,6 +152,15 @@ def training_photos(path: Path) -> set[str] | None:
         return None
     trained = told[told["split"] == "train"]
     return {*trained["left"], *trained["right"]}
+
+
+def training_log(path: Path) -> tuple[list[dict[str, float]], int] | None:
+    """A row an epoch, and the epoch that was kept; None where the run does not say."""
+    try:
+        rows = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        return rows, int(json.loads((path / "run.json").read_text(encoding="utf-8"))["best_epoch"])
+    except (OSError, ValueError, KeyError):  # it is of no use for anything but looking at it
+        return None
 
 
 def _dim(model: MultiFeaturePairwiseRanker, space: str) -> int:

@@ -26,6 +26,8 @@ def _own_cache(
     for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME"):
         monkeypatch.setenv(name, f"{cache}/{name}")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # One for all: it holds nothing but a list of fonts, which takes a while to make.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp() / "matplotlib"))
 
 
 def make_picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:

@@ -19,7 +19,7 @@ LEVEL = {
     "stages": 3,
     "runs_e2e": 2, "training_e2e": 2, "optimising": 2, "series_batches": 2, "checkpoints": 2, "events": 1,
     "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
-    "figures": 1, "figure_tables": 1, "prediction": 1,
+    "figures": 1, "figure_tables": 1, "plots": 1, "cards": 1, "prediction": 1,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
     "config": 0, "config_e2e": -1, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
 }  # fmt: skip
@@ -59,6 +59,10 @@ ALLOWED_BESIDE = {
     ("figures", "metrics"),
     ("figure_tables", "figures"),
     ("figure_tables", "metrics"),
+    ("plots", "figures"),
+    ("plots", "metrics"),
+    ("cards", "figure_tables"),
+    ("cards", "metrics"),
     ("reports", "metrics"),
     ("reports", "terminal"),
 }
@@ -113,10 +117,10 @@ def test_every_part_has_its_level() -> None:
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy"}),
+        ("photorank.cli", {"torch", "open_clip", "pyiqa", "zarr", "pandas", "pyarrow", "PIL", "numpy", "matplotlib"}),
         ("photorank.store", {"torch", "zarr", "pandas", "PIL"}),
-        ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
-        ("photorank.stages.evaluate", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg"}),
+        ("photorank.stages.fit_head", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg", "matplotlib"}),
+        ("photorank.stages.evaluate", {"open_clip", "pyiqa", "torchvision", "PIL", "simplejpeg", "matplotlib"}),
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
         ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from photorank import figures, metrics
 from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
 from photorank.errors import ComparisonsError
-from photorank.figure_tables import DIFFERENCE, long_table, markdown
-from photorank.runs import load_run, new_run, refuse_existing, training_photos
+from photorank.figure_tables import DIFFERENCE
+from photorank.runs import load_run, refuse_existing, training_photos
 from photorank.stages.baselines import baselines
 from photorank.stages.cache import cache_store
 from photorank.stages.fit_head import keys_by_path
@@ -82,7 +81,7 @@ def evaluate(
 
     `split` is train, val, test, `unseen` or `all` (see `Evaluation`); None: test if the file has such comparisons, else
     val; of a file without the column `split`, `unseen`. `store` is by default that of `rank`; `photos` as for
-    `fit_head`. With `out` metrics.json, predictions.parquet, tables.csv and report.md are written into that new folder.
+    `fit_head`. With `out` a new folder is written, see `photorank.stages.evaluation_folder`.
 
     Raises RunError for a folder that is no run, for features that are not those that the run was trained on, and where
     `out` is there; ComparisonsError for a wrong file and where it has nothing to evaluate; StoreError for photos
@@ -102,7 +101,9 @@ def evaluate(
         chosen.warnings, predictions(data, found, chosen.variant),
     )  # fmt: skip
     if out is not None:
-        write_evaluation(report, out)
+        from photorank.stages.evaluation_folder import write_evaluation  # it opens photos, which nothing else here does
+
+        write_evaluation(report, opened, out)
     return report
 
 
@@ -128,17 +129,6 @@ def evaluation_tables(
     if variant is not None:
         tables["by degradation"] = figures.by_variant(each, variant)
     return tables
-
-
-def write_evaluation(report: Evaluation, out: Path) -> None:
-    """Write the new folder `out`, whole or not at all; RunError where it is there or cannot be written."""
-    with new_run(out) as folder:
-        (folder / "metrics.json").write_text(json.dumps(report.summary(), indent=2) + "\n", encoding="utf-8")
-        report.predictions.to_parquet(folder / "predictions.parquet", index=False)
-        long_table(report.tables).to_csv(folder / "tables.csv", index=False, encoding="utf-8")
-        parts = [f"# {report.title()}\n", *(f"Warning: {each}\n" for each in report.warnings)]
-        parts += [markdown(title, table) for title, table in report.tables.items()]
-        (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def _choose(store: FeatureStore, path: Path, split: str | None, photos: Path | None, runs: Sequence[Path]) -> _Chosen:

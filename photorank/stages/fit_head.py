@@ -22,6 +22,7 @@ from photorank.errors import ComparisonsError, ConfigError, StoreError
 from photorank.extractors import Feature
 from photorank.runs import new_run, refuse_existing, save_head
 from photorank.stages.baselines import baselines
+from photorank.stages.run_folder import write_extras
 from photorank.store import FeatureStore, Space
 from photorank.training import train_head
 
@@ -73,6 +74,7 @@ def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, phot
         features = [feature_of(space) for space in spaces]
         summary = {key: value for key, value in asdict(report).items() if key not in ("run", "seconds")}
         save_head(folder, model, features, config, history, summary, predictions)
+        write_extras(folder, comparisons, config)
     return report
 
 

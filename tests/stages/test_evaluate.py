@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import brier_score_loss, log_loss
 
 from photorank.config import ExtractConfig, HeadConfig
@@ -19,6 +20,7 @@ from photorank.store import FeatureStore, FileRow
 from tests.conftest import Run, make_picture
 
 SERIES = 90
+PICTURES = ("reliability", "by-agreement", "coverage", "learning-curves", "mistakes")
 SPEC = {"kind": "iqa", "statistics": {"names": ["sharpness", "other"], "version": 1}}
 
 
@@ -125,8 +127,8 @@ def test_the_command_line_writes_a_folder_that_others_read(work: Path, tmp_path:
     assert done.stderr == ""
     for text in ("(test): 90 comparisons, 30 series", "top-1 of series", "sharpness alone", "blur-2", "3 photos"):
         assert text in done.stdout
-    assert {path.name for path in (tmp_path / "E").iterdir()} == {
-        "metrics.json", "predictions.parquet", "report.md", "tables.csv",
+    assert {str(path.relative_to(tmp_path / "E")) for path in (tmp_path / "E").rglob("*.*")} == {
+        "metrics.json", "predictions.parquet", "report.md", "tables.csv", *(f"plots/{name}.png" for name in PICTURES),
     }  # fmt: skip
     told = json.loads(photorank(*arguments, "--against", work / "noise", "--json").stdout)
     assert told == json.loads((tmp_path / "E" / "metrics.json").read_text())
@@ -137,9 +139,25 @@ def test_the_command_line_writes_a_folder_that_others_read(work: Path, tmp_path:
     assert list(predictions) == ["series", "split", "left", "right", "p_left", "predicted", "against", "variant"]
     report = (tmp_path / "E" / "report.md").read_text(encoding="utf-8")
     assert report.count("\n## ") == len(told["tables"]) == 7
+    for name in PICTURES:
+        assert f"(plots/{name}.png)" in report
+        with Image.open(tmp_path / "E" / "plots" / f"{name}.png") as picture:
+            assert picture.width >= 720
     again = photorank(*arguments, "--out", tmp_path / "E")
     assert (again.returncode, again.stdout) == (1, "")
     assert "is there already and is kept" in again.stderr
+
+
+def test_the_folder_of_a_run_without_a_log_and_without_mistakes(work: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "run", tmp_path / "run")
+    (tmp_path / "run" / "log.jsonl").unlink()
+    right = evaluate(tmp_path / "run", work / "c.csv", work / "S").predictions
+    right = right[(right["p_left"] > 0.5) == (right["predicted"] > 0.5)]
+    right.drop(columns=["predicted", "variant"]).to_csv(tmp_path / "right.csv", index=False)
+    evaluate(tmp_path / "run", tmp_path / "right.csv", work / "S", out=tmp_path / "E")
+    made = {path.stem for path in (tmp_path / "E" / "plots").iterdir()}
+    assert made == {"reliability", "by-agreement", "coverage"}
+    assert "mistakes" not in (tmp_path / "E" / "report.md").read_text(encoding="utf-8")
 
 
 def test_figures_that_cannot_be_said_are_null(work: Path, tmp_path: Path, photorank: Run) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from photorank.runs import load_run
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
 from photorank.stages.rank import order, rank
-from photorank.store import FeatureStore
+from photorank.store import FeatureStore, fingerprint
 from tests.conftest import Run, make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 1.5, "softest": 3.0}
@@ -58,6 +59,7 @@ def fit(work: Path, out: Path, comparisons: Path | None = None, **options: objec
 def test_the_run_holds_all_that_its_use_needs(work: Path) -> None:
     run = work / "run"
     names = {"run.json", "config.yaml", "weights.safetensors", "metrics.json", "predictions.parquet", "log.jsonl"}
+    names |= {"README.md", "events", "plots"}
     assert {path.name for path in run.iterdir()} == names
     about = json.loads((run / "run.json").read_text())
     (space,) = FeatureStore.open(work / "store").spaces()
@@ -278,9 +280,8 @@ def test_a_run_that_ends_in_an_error_leaves_nothing(
 @pytest.mark.parametrize("spoilt", ["run.json", "config.yaml", "weights.safetensors"])
 def test_a_damaged_run_is_refused_in_a_sentence(spoilt: str, work: Path, tmp_path: Path, photorank: Run) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    for path in (work / "run").iterdir():
-        (run / path.name).write_bytes(path.read_bytes()[: -50 if path.name == spoilt else None])
+    shutil.copytree(work / "run", run)
+    (run / spoilt).write_bytes((run / spoilt).read_bytes()[:-50])
     done = photorank("rank", work / "photos", "--model", run, "--no-store")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -292,9 +293,7 @@ def test_a_damaged_run_is_refused_in_a_sentence(spoilt: str, work: Path, tmp_pat
 
 def test_a_changed_spec_and_a_newer_format_are_refused(work: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    for path in (work / "run").iterdir():
-        (run / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(work / "run", run)
     about = json.loads((run / "run.json").read_text())
     about["spaces"][0]["spec"]["decode"] = "fast"
     (run / "run.json").write_text(json.dumps(about))
@@ -305,6 +304,17 @@ def test_a_changed_spec_and_a_newer_format_are_refused(work: Path, tmp_path: Pat
         load_run(run)
     with pytest.raises(RunError, match="is not a run"):
         load_run(tmp_path)
+
+
+def test_a_run_over_features_that_this_photorank_does_not_compute_is_refused(work: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(work / "run", run)
+    about = json.loads((run / "run.json").read_text())
+    about["spaces"][0]["spec"]["statistics"]["version"] = 0
+    about["spaces"][0]["fingerprint"] = fingerprint(about["spaces"][0]["spec"])
+    (run / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="these statistics are of version 0, this photorank computes version"):
+        rank([work / "photos" / "s00"], load_run(run), work / "store")
 
 
 def test_a_folder_without_photos_is_a_sentence(work: Path, tmp_path: Path) -> None:
