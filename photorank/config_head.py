@@ -8,7 +8,7 @@ from pydantic import Field
 
 from photorank.config_features import Strict
 
-Activation = Literal["relu", "gelu", "silu", "tanh"]
+Activation = Literal["none", "relu", "gelu", "silu", "tanh"]
 
 
 class HeadConfig(Strict):
@@ -16,6 +16,11 @@ class HeadConfig(Strict):
 
     features: tuple[str, ...] = ()
     """Feature spaces of the store, `name` or `name@fingerprint`; none: every space there is."""
+    head: Literal["score", "difference"] = "score"
+    """`score`: a score a photo, of which the margin is the difference. `difference`: a network over the difference of
+    both photos' features, as published (Chang et al. 2016, Automatic Triage for a Photo Series)."""
+    l2_normalise: bool = False
+    """Bring each visual vector to length 1 before it is standardised."""
     projection_dim: int = Field(default=64, ge=1)
     """Width to which each visual space is projected before fusion."""
     mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)

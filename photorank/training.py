@@ -88,19 +88,9 @@ def _one_thread() -> Iterator[None]:
 def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadConfig) -> MultiFeaturePairwiseRanker:
     """An untrained head over spaces of these dimensions and roles."""
     return MultiFeaturePairwiseRanker(
-        dims, roles, config.projection_dim, config.mlp_hidden_dims, config.dropout, config.activation
-    )
-
-
-@torch.inference_mode()
-def score(model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], batch: int = 8192) -> NDArray[np.float32]:
-    """Scores (N,) of all photos of `features`."""
-    model.eval()
-    count = len(next(iter(features.values())))
-    parts = [
-        model({space: values[at : at + batch] for space, values in features.items()}) for at in range(0, count, batch)
-    ]
-    return torch.cat(parts).float().numpy() if parts else np.empty(0, np.float32)
+        dims, roles, config.projection_dim, config.mlp_hidden_dims, config.dropout, config.activation, config.head,
+        config.l2_normalise,
+    )  # fmt: skip
 
 
 @torch.inference_mode()
@@ -130,10 +120,10 @@ def _loss(
     # Each photo goes through the network once, however many comparisons it is in.
     photos, at = np.unique(np.concatenate([comparisons.left[rows], comparisons.right[rows]]), return_inverse=True)
     index = torch.from_numpy(photos)
-    scores = model({space: values[index] for space, values in features.items()})
     left, right = torch.from_numpy(at).reshape(2, -1)
+    margins = model.margins({space: values[index] for space, values in features.items()}, left, right)
     wanted = torch.from_numpy(comparisons.p_left[rows])
-    return functional.binary_cross_entropy_with_logits(scores[left] - scores[right], wanted)
+    return functional.binary_cross_entropy_with_logits(margins, wanted)
 
 
 def _batches(

@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 
 from photorank.comparisons import Comparisons
 from photorank.config import HeadConfig
-from photorank.training import History, score, train_head
+from photorank.prediction import score
+from photorank.training import History, train_head
 
 
 def planted(series: int, noise: float, seed: int = 0, dim: int = 12) -> tuple[dict[str, torch.Tensor], Comparisons]:

@@ -72,10 +72,9 @@ class Cnn:
         spec = feature.spec
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, spec["precision"])
-        if _is_timms(feature):
-            model = _timm.create(feature)
-        else:
-            model = _truncate(_create(feature), spec["model"], spec["layer"])
+        model = network(feature)
+        if not _is_timms(feature):
+            model = _truncate(model, spec["model"], spec["layer"])
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
         self._forward = Forward(self._pooled, spec, self.device, batch_size)
@@ -101,11 +100,21 @@ def preparer(feature: Feature) -> Preparer:
     """The preprocessing as far as it is uint8: (height, width, 3) of the size that the network sees."""
     if _is_timms(feature):
         return _timm.preparer(feature)
-    known = feature.spec["preprocessing"]
+    return square(feature.spec["preprocessing"])
+
+
+def square(known: dict[str, Any]) -> Resized:
+    """The preparer of a network that sees a square of `size` pixels: padded with the RGB `pad`, or cut after the
+    shorter side was brought to `resize`."""
     size = (known["size"],) * 2
     if "pad" in known:
         return Resized(Preprocessing("longest", size, size, fill=tuple(known["pad"])))
     return Resized(Preprocessing("shortest", (known["resize"],) * 2, size))
+
+
+def network(feature: Feature) -> torch.nn.Module:
+    """The whole model with its weights loaded: of torchvision with its classifier, of timm without."""
+    return _timm.create(feature) if _is_timms(feature) else _create(feature)
 
 
 def _is_timms(feature: Feature) -> bool:

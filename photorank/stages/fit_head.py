@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photorank import metrics
+from photorank import metrics, prediction
 from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
 from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, StoreError
@@ -23,7 +23,7 @@ from photorank.extractors import Feature
 from photorank.runs import new_run, refuse_existing, save_head
 from photorank.stages.baselines import baselines
 from photorank.store import FeatureStore, Space
-from photorank.training import score, train_head
+from photorank.training import train_head
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, phot
     data = load_comparisons(opened, comparisons, photos, config)
     tensors = load_features(opened, spaces, data.keys)
     model, history = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
-    scores = score(model, tensors)
-    predictions = _predictions(data, scores)
-    figures = _figures(data, scores, baselines(opened, data.keys))
+    margins = prediction.margins(model, tensors, data.left, data.right)
+    predictions = _predictions(data, margins)
+    figures = _figures(data, margins, baselines(opened, data.keys))
     losses = {
         split: metrics.bootstrap(metrics.log_loss(part["margin"], part["p_left"]), part["series"])
         for split, part in predictions.groupby("split")
@@ -132,7 +132,7 @@ def _name(store: FeatureStore, key: bytes) -> str:
     return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
 
 
-def _predictions(data: Comparisons, scores: NDArray[np.float32]) -> pd.DataFrame:
+def _predictions(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
     hexes = np.array([key.tobytes().hex() for key in data.keys])
     columns: dict[str, Any] = {
         "split": data.split,
@@ -140,20 +140,19 @@ def _predictions(data: Comparisons, scores: NDArray[np.float32]) -> pd.DataFrame
         "left": hexes[data.left],
         "right": hexes[data.right],
         "p_left": data.p_left,
-        "margin": scores[data.left] - scores[data.right],
+        "margin": margins.astype(np.float32),
     }
     return pd.DataFrame(columns)
 
 
 def _figures(
-    data: Comparisons, scores: NDArray[np.float32], per_photo: dict[str, NDArray[np.float64]]
+    data: Comparisons, margins: NDArray[np.float64], per_photo: dict[str, NDArray[np.float64]]
 ) -> dict[str, dict[str, metrics.Estimate]]:
-    margins = {"head": scores[data.left].astype(np.float64) - scores[data.right]}
-    margins |= metrics.trivial_margins(data.left, data.right, per_photo)
+    rankers = {"head": margins} | metrics.trivial_margins(data.left, data.right, per_photo)
     return {
         split: {
             name: metrics.bootstrap(metrics.correct(margin, data.p_left)[rows], data.series[rows])
-            for name, margin in margins.items()
+            for name, margin in rankers.items()
         }
         for split in SPLITS
         if len(rows := data.rows(split))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,16 +90,13 @@ def rank(
                 f"none of the {extraction.photos} photos can be ranked; the first: {first.path}: {first.error}"
             )
         keys = [extraction.keys[path] for path in ranked]
-        table = pd.DataFrame({"key": [key.hex() for key in keys], "score": _scores(opened, run, keys)})
+        groups = pd.factorize(np.array([series[path] for path in ranked], dtype=object))[0]
+        score = scores(opened, run, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), groups)
+        table = pd.DataFrame({"key": [key.hex() for key in keys], "score": score})
         # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
         table["path"] = pd.Series(ranked, dtype=object)
         table["series"] = [series[path] for path in ranked]
     return Ranking(order(table), extraction)
-
-
-def _scores(store: FeatureStore, run: Run, keys: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    distinct, at = np.unique(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), axis=0, return_inverse=True)
-    return scores(store, run, distinct)[at.reshape(-1)]
 
 
 def order(table: pd.DataFrame) -> pd.DataFrame:
