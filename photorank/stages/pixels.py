@@ -36,14 +36,14 @@ _NEEDED = "training needs every photo of its comparisons: repair it, or leave it
 
 
 @dataclass(frozen=True)
-class PixelSettings:
+class Pixels:
     """How a photo becomes the square of pixels that the network sees; see `photorank.config.CnnConfig`."""
 
     mode: Literal["paper", "scale_crop", "standard"] = "standard"
     size: int = 224
-    resize: int = 256
     padding_mean_color: tuple[float, float, float] = (0.460, 0.450, 0.430)
     decode: Literal["exact", "fast"] = "exact"
+    resize: int = 256
 
     def spec(self) -> dict[str, Any]:
         """All that the pixels depend on, in the words of an extractor's spec."""
@@ -68,7 +68,7 @@ class PixelSource:
     """Seconds for which batches were waited for."""
 
     def __init__(
-        self, places: Sequence[Place], keys: NDArray[np.uint8], settings: PixelSettings, workers: int = 0,
+        self, places: Sequence[Place], keys: NDArray[np.uint8], settings: Pixels, workers: int = 0,
         cache: Path | None = None, pinned: bool = False,
     ) -> None:  # fmt: skip
         """`places`: where the N photos are, `keys` (N, 32) what is expected there; `workers` 0: one process a core.

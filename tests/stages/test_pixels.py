@@ -19,11 +19,11 @@ from photorank.errors import PhotoError
 from photorank.photos import photo_key
 from photorank.shards import Member, Place
 from photorank.stages import loader
-from photorank.stages.pixels import PixelSettings, PixelSource
+from photorank.stages.pixels import Pixels, PixelSource
 from photorank.stages.places import Places
 from tests.conftest import make_picture
 
-PAPER = PixelSettings("paper", size=64)
+PAPER = Pixels("paper", size=64)
 
 
 @pytest.fixture
@@ -49,15 +49,11 @@ def located(photos: list[Path], base: Path | None = None) -> tuple[list[Place], 
     return [places.of[key] for key in keys], np.array([list(key) for key in keys], np.uint8)
 
 
-def source(
-    photos: list[Path], settings: PixelSettings = PAPER, base: Path | None = None, **options: object
-) -> PixelSource:
+def source(photos: list[Path], settings: Pixels = PAPER, base: Path | None = None, **options: object) -> PixelSource:
     return PixelSource(*located(photos, base), settings, workers=2, **options)  # type: ignore[arg-type]
 
 
-def whole(
-    photos: list[Path], settings: PixelSettings = PAPER, base: Path | None = None, **options: object
-) -> np.ndarray:
+def whole(photos: list[Path], settings: Pixels = PAPER, base: Path | None = None, **options: object) -> np.ndarray:
     """All photos (N, size, size, 3)."""
     with source(photos, settings, base, **options) as pixels:
         found = [batch for _, batch in pixels.batches(np.array_split(np.arange(len(photos)), 5))]
@@ -81,7 +77,7 @@ def test_paper_pixels_are_those_of_a_plain_implementation(photos: list[Path]) ->
 
 @pytest.mark.parametrize(("mode", "resize"), [("scale_crop", 48), ("standard", 60)])
 def test_cut_pixels_are_torchvisions(photos: list[Path], mode: str, resize: int) -> None:
-    settings = PixelSettings(mode, size=48, resize=60)  # type: ignore[arg-type]
+    settings = Pixels(mode, size=48, resize=60)  # type: ignore[arg-type]
     expected = []
     for path in photos:
         with Image.open(path) as file:
@@ -198,7 +194,7 @@ def test_fast_decoding_is_another_preprocessing(photos: list[Path], tmp_path: Pa
     make_picture(1, 1200, 900).save(photos[1], quality=90)
     cache = tmp_path / "c.h5"
     exact = whole(photos, cache=cache)
-    fast = whole(photos, PixelSettings("paper", size=64, decode="fast"), cache=cache)
+    fast = whole(photos, Pixels("paper", size=64, decode="fast"), cache=cache)
     difference = np.abs(exact.astype(int) - fast).mean((1, 2, 3))
     assert 0 < difference[1] < 2
     assert not np.delete(difference, 1).any()
