@@ -21,6 +21,7 @@ LEVEL = {
     "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
     "figures": 1, "figure_tables": 1, "plots": 1, "cards": 1, "prediction": 1,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
+    "shards": 0,
     "config": 0, "config_e2e": -1, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
 }  # fmt: skip
 ALLOWED_BESIDE = {

@@ -50,7 +50,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         "layer": config.layer,
         "weights": identity,
         "output": "mean over the picture's area",
-        "preprocessing": {**_fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
+        "preprocessing": {**fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
         "precision": precision,
         "decode": config.decode,
         "stored": "float16",
@@ -121,7 +121,7 @@ def _is_timms(feature: Feature) -> bool:
     return bool(feature.spec["library"] == "timm")
 
 
-def _fit(config: CnnConfig) -> dict[str, Any]:
+def fit(config: CnnConfig) -> dict[str, Any]:
     """What a spec says of how a photo is made to fit; what does the same is said in the same words."""
     if config.preprocessing == "paper":
         return {"pad": [round(255 * part) for part in config.padding_mean_color]}

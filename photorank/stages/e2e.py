@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from pathlib import Path
@@ -17,10 +16,9 @@ from numpy.typing import NDArray
 from photorank.checkpoints import Unfinished
 from photorank.comparisons import Comparisons, as_key, hold_out, read_comparisons, resolve
 from photorank.config import E2eConfig, dump_config
-from photorank.errors import ComparisonsError, PhotoError
+from photorank.errors import ComparisonsError
 from photorank.extractors.beginning import load_beginning
 from photorank.models.siamese import SiameseCNNRanker
-from photorank.photos import photo_key, read_photo
 from photorank.runs import new_run, refuse_existing
 from photorank.runs_e2e import save_siamese
 from photorank.stages.e2e_report import E2eReport, Labels, report_of
@@ -28,6 +26,8 @@ from photorank.stages.epochs import Epochs
 from photorank.stages.fit_head import predictions_of
 from photorank.stages.pipeline import Progress
 from photorank.stages.pixels import Pixels, PixelSource
+from photorank.stages.places import Places
+from photorank.stages.run_folder import write_extras
 from photorank.training_e2e import Trainer
 
 
@@ -59,7 +59,8 @@ def e2e(
         "paper" if config.use_paper_preprocessing else "scale_crop", config.size, config.padding_mean_color,
         config.decode,
     )  # fmt: skip
-    with PixelSource(labels.paths, labels.data.keys, pixels, config.workers, cache) as source:
+    pinned = accelerator.device.type == "cuda"
+    with PixelSource(labels.places, labels.data.keys, pixels, config.workers, cache, pinned) as source:
         Epochs(trainer, source, train[stopping], unfinished, progress).run()
         accelerator.wait_for_everyone()
         trainer.adopt(unfinished.best())
@@ -68,7 +69,7 @@ def e2e(
     if accelerator.is_main_process:
         margins = trainer.margins(features, labels.data).double().numpy()
         report = report_of(out, comparisons, labels, trainer, margins, time.monotonic() - started)
-        _write(out, report, labels.data, margins, trainer, unfinished)
+        _write(out, comparisons, report, labels.data, margins, trainer, unfinished)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return report
@@ -84,27 +85,16 @@ def _model(config: E2eConfig) -> SiameseCNNRanker:
 def _read(path: Path, photos: Path | None, config: E2eConfig) -> Labels:
     """The comparisons with the keys of their photos, each of which is read for it."""
     table = read_comparisons(path)
-    where: dict[bytes, str] = {}
-
-    def key_of(place: bytes) -> bytes:
-        try:
-            key = photo_key(read_photo(os.fsdecode(place)))
-        except PhotoError as error:
-            raise PhotoError(
-                f"{os.fsdecode(place)} {error}; --photos says which folder the paths in {path} are relative to"
-            ) from error
-        where[key] = os.fsdecode(place)
-        return key
-
     if any(as_key(name) for name in pd.concat([table["left"], table["right"]])):
         raise ComparisonsError(f"{path} names photos by their keys; e2e reads the photos, so it wants their paths")
-    data = resolve(path, table, photos, key_of, config.val_fraction, config.seed)
+    places = Places(photos if photos is not None else path.parent)
+    data = resolve(path, table, photos, places.key_of, config.val_fraction, config.seed)
     if not len(data.rows("train")):
         raise ComparisonsError(f"{path} has no comparisons in the split 'train'; there is nothing to learn from")
     variant = None
     if "variant" in table:
         variant = table["variant"].fillna("none").astype(str).to_numpy(dtype=object)
-    return Labels(data, [where[key.tobytes()] for key in data.keys], variant)
+    return Labels(data, [places.of[key.tobytes()] for key in data.keys], variant)
 
 
 def _digest(data: Comparisons) -> str:
@@ -114,13 +104,14 @@ def _digest(data: Comparisons) -> str:
 
 
 def _write(
-    out: Path, report: E2eReport, data: Comparisons, margins: NDArray[np.float64], trainer: Trainer,
-    unfinished: Unfinished,
+    out: Path, comparisons: Path, report: E2eReport, data: Comparisons, margins: NDArray[np.float64],
+    trainer: Trainer, unfinished: Unfinished,
 ) -> None:  # fmt: skip
     at, config = trainer.progress, trainer.config
     with new_run(out) as folder:
         told = {key: value for key, value in report.summary().items() if key not in ("run", "seconds", "processes")}
         table = predictions_of(data, margins)
         save_siamese(folder, trainer.model, trainer.weights(), config, at.epochs, at.best_epoch, told, table)
-        shutil.copytree(unfinished.folder / "events", folder / "events")
+        shutil.copytree(unfinished.folder / "events", folder / "events")  # by step; write_extras adds those by epoch
+        write_extras(folder, comparisons, config)
     unfinished.remove()

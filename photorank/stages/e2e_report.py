@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from photorank import metrics
 from photorank.comparisons import SPLITS, Comparisons
+from photorank.shards import Member, Place
 from photorank.stages.evaluate import Evaluation, evaluation_tables, predictions
 from photorank.training_e2e import Trainer
 
@@ -21,7 +21,7 @@ class Labels:
     """What is trained on and reported."""
 
     data: Comparisons
-    paths: list[str]
+    places: list[Place]
     """(N,) where each photo of `data` is."""
     variant: NDArray[np.object_] | None
     """(C,) what the worse photo is, where the file says it."""
@@ -59,7 +59,7 @@ def report_of(
     """The figures of a ranker whose margins (C,) of the comparisons in `file` these are."""
     at, data = trainer.progress, labels.data
     splits = [split for split in SPLITS if len(labels.data.rows(split))]
-    sizes = np.array([os.stat(path).st_size for path in labels.paths], np.float64)  # noqa: PTH116
+    sizes = np.array([_size(place) for place in labels.places], np.float64)
     trivial = metrics.trivial_margins(data.left, data.right, {"file size": sizes})
     rankers = {"siamese": margins} | trivial
     figures = {
@@ -88,3 +88,8 @@ def report_of(
         str(out), trainer.config.cnn_backbone, {split: len(data.rows(split)) for split in SPLITS}, len(data.keys),
         len(at.epochs), at.best_epoch, figures, log_loss, evaluation, trainer.accelerator.num_processes, seconds,
     )  # fmt: skip
+
+
+def _size(place: Place) -> int:
+    """Bytes of a photo."""
+    return place.size if isinstance(place, Member) else Path(place).stat().st_size

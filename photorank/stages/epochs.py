@@ -40,7 +40,7 @@ class Epochs:
         with _on_sigterm() as stopped, _explained(trainer), contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
                 self._epoch(events, stopped)
-                self._end_epoch(events)
+                self._end_epoch()
 
     def _is_enough(self) -> bool:
         at = self._trainer.progress
@@ -69,7 +69,7 @@ class Epochs:
             if at.step % config.checkpoint_steps == 0:
                 self._save()
 
-    def _end_epoch(self, events: EventLog | None) -> None:
+    def _end_epoch(self) -> None:
         trainer, at = self._trainer, self._trainer.progress
         loss, comparisons, decided, right = self._totals()
         if not math.isfinite(loss):
@@ -90,8 +90,6 @@ class Epochs:
             self._unfinished.save_best(trainer)
         trainer.sums.zero_()
         self._save()
-        if events is not None:
-            events.scalars(at.step, {f"epoch/{name}": value for name, value in row.items() if name != "epoch"})
 
     def _save(self) -> None:
         self._trainer.progress.sums = self._totals().tolist()
