@@ -103,9 +103,12 @@ def _front_matter(facts: CardFacts, title: str) -> dict[str, Any]:
 
 
 def _what(facts: CardFacts) -> str:
+    sees = "features that were computed of the photos, not at the photos"
+    if facts.kind == "siamese":
+        sees = "the photos' pixels, by a network that was trained for it"
     return (
         "Given photos of one moment (a series), it says which of two people would prefer, and so orders them. It looks "
-        f"at features that were computed of the photos, not at the photos. Made by `photorank` {facts.version}.\n"
+        f"at {sees}. Made by `photorank` {facts.version}.\n"
     )
 
 

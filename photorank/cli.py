@@ -11,7 +11,17 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from photorank import cli_comparisons, cli_evaluate, cli_fit_head, cli_rank, cli_store, cli_sweep, cli_weights, terminal
+from photorank import (
+    cli_comparisons,
+    cli_e2e,
+    cli_evaluate,
+    cli_fit_head,
+    cli_rank,
+    cli_store,
+    cli_sweep,
+    cli_weights,
+    terminal,
+)
 from photorank.cli_options import BatchSize, Device, Json, Photos, Precision, Store, WeightsDir, Workers
 
 app = typer.Typer(
@@ -56,7 +66,8 @@ def extract(
     features: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Only this feature of the config; repeat for more. Without --config: of multifeature."
+            metavar="NAME",
+            help="Only this feature of the config, or e2e:RUN; repeat for more. Without --config: of multifeature.",
         ),
     ] = None,
     device: Device = "auto",
@@ -101,6 +112,7 @@ def extract(
 
 app.command("fit-head")(cli_fit_head.fit_head)
 app.command()(cli_sweep.sweep)
+app.command()(cli_e2e.e2e)
 app.command()(cli_rank.rank)
 app.command()(cli_evaluate.evaluate)
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, DirectoryPath, Field, ValidationError
 
+from photorank.config_e2e import E2eConfig as E2eConfig
 from photorank.config_errors import explain
 from photorank.config_features import TORCHVISIONS as TORCHVISIONS
 from photorank.config_features import ClipConfig as ClipConfig
 from photorank.config_features import CnnConfig as CnnConfig
+from photorank.config_features import E2eFeatureConfig as E2eFeatureConfig
 from photorank.config_features import FeatureConfig as FeatureConfig
 from photorank.config_features import IqaConfig as IqaConfig
 from photorank.config_features import OwnConfig as OwnConfig
@@ -49,7 +51,7 @@ class ExtractConfig(Strict):
     """A photo with more pixels is refused instead of decoded (decompression bombs)."""
 
 
-Config = TypeVar("Config", ExtractConfig, HeadConfig, SweepConfig)
+Config = TypeVar("Config", ExtractConfig, HeadConfig, SweepConfig, E2eConfig)
 
 
 def config_folders() -> list[Path]:
@@ -59,7 +61,7 @@ def config_folders() -> list[Path]:
 
 
 def named_configs(stage: str) -> dict[str, Path]:
-    """Name → file of every config of a stage (`extract`, `head`)."""
+    """Name → file of every config of a stage (`extract`, `head`, `e2e`)."""
     found: dict[str, Path] = {}
     for folder in config_folders():
         for file in sorted((folder / stage).glob("*.yaml")):

@@ -102,6 +102,14 @@ class IqaConfig(Strict):
     """Names of pyiqa's no-reference metrics (needs `photorank[iqa]`)."""
 
 
+class E2eFeatureConfig(Strict):
+    """The backbone of a Siamese ranker that `photorank e2e` trained."""
+
+    kind: Literal["e2e"] = "e2e"
+    run: str
+    """The run's folder: relative to the current one."""
+
+
 class OwnConfig(Strict):
     """An extractor of the user's own: a class called with (height, width, 3) uint8 sRGB, which returns a vector."""
 
@@ -123,4 +131,6 @@ class OwnConfig(Strict):
         return str(Path((info.context or {}).get("folder", ""), Path(folder).expanduser()).absolute())
 
 
-FeatureConfig = Annotated[ClipConfig | CnnConfig | IqaConfig | OwnConfig, Field(discriminator="kind")]
+FeatureConfig = Annotated[
+    ClipConfig | CnnConfig | IqaConfig | E2eFeatureConfig | OwnConfig, Field(discriminator="kind")
+]

@@ -20,17 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import safetensors
 import safetensors.torch
 
 from photorank import __version__
-from photorank.config import HeadConfig, dump_config, parse_config
+from photorank.config import E2eConfig, HeadConfig, dump_config, parse_config
 from photorank.errors import ConfigError, RunError
 from photorank.extractors import Feature
 from photorank.models.fusion import MultiFeaturePairwiseRanker
+from photorank.models.siamese import PairHead
+from photorank.runs_e2e import load_siamese
 from photorank.store import fingerprint
 from photorank.strict_json import dumps
 from photorank.training import History, build_head
@@ -43,10 +45,11 @@ class Run:
     """A head ready to score, and the features that it scores."""
 
     path: Path
-    model: MultiFeaturePairwiseRanker
+    model: MultiFeaturePairwiseRanker | PairHead
     features: list[Feature]
-    """In the order in which the model fuses them."""
-    config: HeadConfig
+    """In the order in which the model fuses them; of a Siamese ranker its own backbone's."""
+    config: HeadConfig | E2eConfig
+    kind: Literal["head", "siamese"] = "head"
 
 
 @contextmanager
@@ -109,25 +112,37 @@ def load_run(path: Path) -> Run:
         about = json.loads((path / "run.json").read_text())
         values = _yaml(path / "config.yaml")
     except FileNotFoundError as error:
-        raise RunError(f"{path} is not a run: it has no {Path(error.filename).name}; fit-head writes runs") from error
+        raise RunError(
+            f"{path} is not a run: it has no {Path(error.filename).name}; fit-head and e2e write runs"
+        ) from error
     except (OSError, ValueError) as error:
         raise RunError(f"the run {path} cannot be read: {error}") from error
     if about.get("format", 0) > FORMAT:
         raise RunError(f"{path} is a run of format {about['format']}; this photorank reads up to {FORMAT}: upgrade it")
     try:
-        config = parse_config(HeadConfig, values, str(path / "config.yaml"))
-        features = [
-            Feature(*(each[key] for key in ("name", "spec", "role", "dtype", "source"))) for each in about["spaces"]
-        ]
-        for feature, each in zip(features, about["spaces"], strict=True):
-            if fingerprint(feature.spec) != each["fingerprint"]:
-                raise RunError(f"{path}: the spec of {feature.name} was changed after training; train again")
-        dims = {each["name"]: each["dim"] for each in about["spaces"]}
-        model = build_head(dims, {each.name: each.role for each in features}, config)
-        model.load_state_dict(safetensors.torch.load_file(path / "weights.safetensors"))
-    except (ConfigError, KeyError, TypeError, OSError, RuntimeError, safetensors.SafetensorError) as error:
+        for each in about["spaces"]:
+            if fingerprint(each["spec"]) != each["fingerprint"]:
+                raise RunError(f"{path}: the spec of {each['name']} was changed after training; train again")
+        return (_load_siamese if about["kind"] == "siamese" else _load_head)(path, about, values)
+    except (ConfigError, KeyError, TypeError, ValueError, OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"the run {path} is damaged: {' '.join(str(error).split())[:200]}; train again") from error
+
+
+def _load_head(path: Path, about: dict[str, Any], values: dict[str, Any]) -> Run:
+    config = parse_config(HeadConfig, values, str(path / "config.yaml"))
+    features = [
+        Feature(*(each[key] for key in ("name", "spec", "role", "dtype", "source"))) for each in about["spaces"]
+    ]
+    dims = {each["name"]: each["dim"] for each in about["spaces"]}
+    model = build_head(dims, {each.name: each.role for each in features}, config)
+    model.load_state_dict(safetensors.torch.load_file(path / "weights.safetensors"))
     return Run(path, model.eval(), features, config)
+
+
+def _load_siamese(path: Path, about: dict[str, Any], values: dict[str, Any]) -> Run:
+    config = parse_config(E2eConfig, values, str(path / "config.yaml"))
+    head, feature = load_siamese(path, about, config)
+    return Run(path, head, [feature], config, "siamese")
 
 
 def training_photos(path: Path) -> set[str] | None:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 KINDS = {
     "clip": "photorank.extractors.clip",
     "cnn": "photorank.extractors.cnn",
+    "e2e": "photorank.extractors.e2e",
     "iqa": "photorank.extractors.iqa",
     "own": "photorank.extractors.own",
 }

@@ -50,7 +50,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         "layer": config.layer,
         "weights": identity,
         "output": "mean over the picture's area",
-        "preprocessing": {**_fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
+        "preprocessing": {**fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
         "precision": precision,
         "decode": config.decode,
         "stored": "float16",
@@ -72,10 +72,9 @@ class Cnn:
         spec = feature.spec
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, spec["precision"])
-        if _is_timms(feature):
-            model = _timm.create(feature)
-        else:
-            model = _truncate(_create(feature), spec["model"], spec["layer"])
+        model = network(feature)
+        if not _is_timms(feature):
+            model = _truncate(model, spec["model"], spec["layer"])
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
         self._forward = Forward(self._pooled, spec, preparer(feature), self.device, batch_size)
@@ -101,18 +100,28 @@ def preparer(feature: Feature) -> Resized:
     """The preprocessing as far as it is uint8: (height, width, 3) of the size that the network sees."""
     if _is_timms(feature):
         return _timm.preparer(feature)
-    known = feature.spec["preprocessing"]
+    return square(feature.spec["preprocessing"])
+
+
+def square(known: dict[str, Any]) -> Resized:
+    """The preparer of a network that sees a square of `size` pixels: padded with the RGB `pad`, or cut after the
+    shorter side was brought to `resize`."""
     size = (known["size"],) * 2
     if "pad" in known:
         return Resized(Preprocessing("longest", size, size, fill=tuple(known["pad"])))
     return Resized(Preprocessing("shortest", (known["resize"],) * 2, size))
 
 
+def network(feature: Feature) -> torch.nn.Module:
+    """The whole model with its weights loaded: of torchvision with its classifier, of timm without."""
+    return _timm.create(feature) if _is_timms(feature) else _create(feature)
+
+
 def _is_timms(feature: Feature) -> bool:
     return bool(feature.spec["library"] == "timm")
 
 
-def _fit(config: CnnConfig) -> dict[str, Any]:
+def fit(config: CnnConfig) -> dict[str, Any]:
     """What a spec says of how a photo is made to fit; what does the same is said in the same words."""
     if config.preprocessing == "paper":
         return {"pad": [round(255 * part) for part in config.padding_mean_color]}

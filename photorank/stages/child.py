@@ -14,6 +14,7 @@ from typing import Any
 
 from photorank.errors import ConfigError
 from photorank.extractors import Feature
+from photorank.shards import Place
 from photorank.stages import loader
 from photorank.stages.loader import Loaded, Loader
 
@@ -57,10 +58,10 @@ class Child:
             raise ConfigError(header["error"])
         self._deadline = float("inf")
 
-    def load(self, path: str, lacking: Lacking) -> Loaded:
-        """What the child made of a file; EOFError or OSError where it died over it."""
+    def load(self, place: Place, lacking: Lacking) -> Loaded:
+        """What the child made of a photo; EOFError or OSError where it died over it."""
         self._deadline = time.monotonic() + self._seconds
-        loader.send(self._source, {"path": path})
+        loader.send(self._source, loader.describe_place(place))
         header, arrays = loader.receive(self._sink)
         key = None
         if "key" in header:

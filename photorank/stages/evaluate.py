@@ -97,7 +97,7 @@ def evaluate(
     report = Evaluation(
         str(run), str(against) if against is not None else None, str(comparisons), chosen.split, len(data),
         len(data.series_names), len(data.keys), evaluation_tables(data, found, trivial, chosen.variant),
-        chosen.warnings, _predictions(data, found, chosen.variant),
+        chosen.warnings, predictions(data, found, chosen.variant),
     )  # fmt: skip
     if out is not None:
         from photorank.stages.evaluation_folder import write_evaluation  # it opens photos, which nothing else here does
@@ -188,9 +188,10 @@ def _warning(run: Path, trained: set[str] | None, data: Comparisons) -> str | No
     )
 
 
-def _predictions(
+def predictions(
     data: Comparisons, found: dict[str, figures.Floats], variant: NDArray[np.object_] | None
 ) -> pd.DataFrame:
+    """The table `Evaluation.predictions`; `found` as for `evaluation_tables`."""
     hexes = _hexes(data)
     columns: dict[str, Any] = {
         "series": np.array(data.series_names, dtype=object)[data.series], "split": data.split,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from photorank.config import ExtractConfig, FeatureConfig
+from photorank.config import E2eFeatureConfig, ExtractConfig, FeatureConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import PRECISIONS, Feature, describe, has_auto_precision
 from photorank.photos import FailedPath, PhotoFile, find_photos
@@ -17,6 +17,9 @@ from photorank.stages.pipeline import Failure, Pipeline, Progress
 from photorank.stages.scan import scan
 from photorank.stages.timing import Clock, Phases
 from photorank.store import FeatureStore
+
+RUN = "e2e:"
+"""Begins the name of a feature that is the backbone of a run; the run's folder follows."""
 
 
 @dataclass
@@ -45,8 +48,8 @@ def extract(
     paths: Iterable[str | os.PathLike[str]], store: Path, config: ExtractConfig, names: Sequence[str] = (),
     retry_failed: bool = False, progress: Progress | None = None, profile: Path | None = None,
 ) -> ExtractReport:  # fmt: skip
-    """Compute the features of `config` (or those of them in `names`) for all photos under `paths`. With `profile` a
-    Chrome trace of it is written there.
+    """Compute the features of `config` (or those of them in `names`) for all photos under `paths`. `e2e:RUN` in `names`
+    is the backbone of a Siamese ranker's run. With `profile` a Chrome trace of it is written there.
 
     Raises PhotoError where there are no photos, ConfigError and WeightsError where a feature cannot be computed,
     StoreError where the store cannot be used. Single photos that fail are in the report and in the store.
@@ -88,6 +91,15 @@ def compute(
 
 
 def _chosen(config: ExtractConfig, names: Sequence[str]) -> Mapping[str, FeatureConfig]:
+    runs = [name.removeprefix(RUN) for name in names if name.startswith(RUN)]
+    if len(runs) > 1:
+        raise ConfigError(f"the features of {runs[0]} and {runs[1]} would have one name; extract one run's at a time")
+    names = [name for name in names if not name.startswith(RUN)]
+    of_config = _of_config(config, names) if names or not runs else {}
+    return {**of_config, "e2e": E2eFeatureConfig(run=runs[0])} if runs else of_config
+
+
+def _of_config(config: ExtractConfig, names: Sequence[str]) -> Mapping[str, FeatureConfig]:
     unknown = [name for name in names if name not in config.features]
     if unknown:
         raise ConfigError(f"the config has no feature {unknown[0]!r}; it has: {', '.join(config.features)}")

@@ -79,7 +79,7 @@ def fit_head(
     heads = {what: list(islice(trained, len(each))) for what, each in plans.items()}
     model, history = heads["val"][0].model, heads["val"][0].history
     margins = prediction.margins(model, tensors, data.left, data.right)
-    predictions = _predictions(data, margins)
+    predictions = predictions_of(data, margins)
     resamples = {split: metrics.Resamples(data.series[rows]) for split in SPLITS if len(rows := data.rows(split))}
     figures = _figures(data, margins, baselines(opened, data.keys), resamples)
     loss = metrics.log_loss(margins, data.p_left)
@@ -160,7 +160,8 @@ def _name(store: FeatureStore, key: bytes) -> str:
     return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
 
 
-def _predictions(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
+def predictions_of(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
+    """The table `predictions.parquet` of a run, of all of its comparisons."""
     hexes = np.array([key.tobytes().hex() for key in data.keys])
     columns: dict[str, Any] = {
         "split": data.split,

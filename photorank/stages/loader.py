@@ -1,9 +1,9 @@
 """What is done to one photo before any model sees it: read, hash, decode, prepare; in a process of its own.
 
 A decoder that crashes takes its process along, and one that never returns can only be ended from outside, so photos are
-loaded by child processes (`photorank.stages.loading` keeps them). This module is what they run, and imports neither
+loaded by child processes (`photorank.stages.children` keeps them). This module is what they run, and imports neither
 PyTorch nor the store: a child starts in a fraction of a second. It talks through pipes in messages, each a JSON header
-and arrays: a path comes in, the key goes out, the features that it lacks come in, what was prepared goes out.
+and arrays: a place comes in, the key goes out, the features that it lacks come in, what was prepared goes out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from photorank.errors import PhotoError, PhotorankError
 from photorank.extractors import Feature, Prepared, Resized, preparer
 from photorank.photos import Fit, Photo, decode_photo, photo_details, photo_key, read_photo
+from photorank.shards import Member, Place, read_member
 
 DEVICE_INTERPOLATIONS = ("bilinear", "bicubic")
 """Those that PyTorch has with antialiasing, as Pillow has them."""
@@ -61,13 +62,13 @@ class Loader:
         self._features, self._max_pixels = features, max_pixels
         self._prepare: list[Any] = [preparer(feature) for feature in features]
 
-    def load(self, path: str, lacking: Callable[[bytes], Sequence[int]]) -> Loaded:
-        """Load a file; `lacking` tells from the key which features are to be prepared, by number. Never raises."""
+    def load(self, place: Place, lacking: Callable[[bytes], Sequence[int]]) -> Loaded:
+        """Load a photo; `lacking` tells from the key which features are to be prepared, by number. Never raises."""
         loaded = Loaded()
         stage = "read"
         try:
             with _span(loaded, "read and hash"):
-                data = read_photo(path)
+                data = read_member(place) if isinstance(place, Member) else read_photo(place)
                 loaded.key = photo_key(data)
             wanted = lacking(loaded.key)
             stage = "decode"
@@ -207,6 +208,11 @@ def describe(features: Sequence[Feature], max_pixels: int) -> dict[str, Any]:
     return {"features": [asdict(feature) for feature in features], "max_pixels": max_pixels}
 
 
+def describe_place(place: Place) -> dict[str, Any]:
+    """A message to a child that asks for a photo."""
+    return {"member": asdict(place)} if isinstance(place, Member) else {"path": place}
+
+
 def main() -> None:
     """What a child does until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes the pipes
@@ -221,11 +227,12 @@ def main() -> None:
     send(sink, {})
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            path = receive(source)[0]["path"]
+            asked, _ = receive(source)
 
             def ask(key: bytes) -> Sequence[int]:
                 send(sink, {"key": key.hex()})
                 lacking: Sequence[int] = receive(source)[0]["lacking"]
                 return lacking
 
-            send(sink, *pack(loader.load(path, ask)))
+            place = Member(**asked["member"]) if "member" in asked else asked["path"]
+            send(sink, *pack(loader.load(place, ask)))

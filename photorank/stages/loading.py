@@ -1,4 +1,4 @@
-"""Keeping the processes that load photos: a file to each that is free, what they made of it back, within bounds.
+"""Photos through the processes that load them: a file to each that is free, what they made of it back, within bounds.
 
 A child that dies or takes too long costs its own photo and nobody else's: the photo is listed, another child starts.
 Results wait in a queue that is bounded by number and bytes, so memory does not grow with the folder or a slow model.
@@ -7,18 +7,15 @@ Results wait in a queue that is bounded by number and bytes, so memory does not 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from photorank.errors import ConfigError
 from photorank.extractors import Feature
 from photorank.photos import PhotoFile
-from photorank.stages.child import Child, InThisProcess, Lacking, LoadOptions
+from photorank.stages.child import Lacking, LoadOptions
+from photorank.stages.children import Children
 from photorank.stages.loader import Loaded
-
-log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 256 << 20
 
@@ -27,12 +24,11 @@ class LoaderPool:
     """Loads files in several children at once. A context manager: at its end no child is left."""
 
     def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        self._features, self._options = features, options
+        self._options, self._children = options, Children(features, options)
         self._results: deque[tuple[PhotoFile, Loaded]] = deque()
         self._bytes, self._changed = 0, threading.Condition()
         self._stopped = self._held = False
         self._error: BaseException | None = None
-        self._children: dict[int, Child | InThisProcess] = {}
         self._threads: list[threading.Thread] = []
         self._at_work = 0
 
@@ -43,22 +39,19 @@ class LoaderPool:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-            for child in list(self._children.values()):
-                child.kill()
+        self._children.kill()
         for thread in self._threads:
             thread.join()
+        self._children.close()
 
     def load(self, files: Iterable[PhotoFile], lacking: Lacking) -> Iterator[tuple[PhotoFile, Loaded]]:
         """Every file and what was made of it, as they are done."""
         pending = iter(files)
         self._at_work = self._options.processes
-        for number in range(self._options.processes):
-            thread = threading.Thread(target=self._work, args=(number, pending, lacking), daemon=True)
+        for _ in range(self._options.processes):
+            thread = threading.Thread(target=self._work, args=(pending, lacking), daemon=True)
             self._threads.append(thread)
             thread.start()
-        watch = threading.Thread(target=self._watch, daemon=True)
-        self._threads.append(watch)
-        watch.start()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._results or not self._at_work or self._error)
@@ -71,17 +64,14 @@ class LoaderPool:
                 self._changed.notify_all()
             yield file, loaded
 
-    def _work(self, number: int, pending: Iterator[PhotoFile], lacking: Lacking) -> None:
-        """Give one child after the other a file, until there are none."""
+    def _work(self, pending: Iterator[PhotoFile], lacking: Lacking) -> None:
+        """Have one file after the other loaded, until there are none."""
         try:
             while (file := self._next(pending)) is not None:
-                self._put(file, self._load(number, file, lacking))
+                self._put(file, self._children.load(file.path, lacking))
         except BaseException as error:
             self._error = self._error or error
         finally:
-            child = self._children.pop(number, None)
-            if child is not None:
-                child.close()
             with self._changed:
                 self._at_work -= 1
                 self._changed.notify_all()
@@ -109,41 +99,6 @@ class LoaderPool:
             self._changed.wait_for(lambda: self._stopped or not self._held)
             return None if self._stopped else next(pending, None)
 
-    def _load(self, number: int, file: PhotoFile, lacking: Lacking) -> Loaded:
-        if number not in self._children:
-            self._children[number] = self._start(number)
-        child = self._children[number]
-        try:
-            return child.load(file.path, lacking)
-        except (EOFError, OSError):
-            if not isinstance(child, Child):
-                raise
-            del self._children[number]
-            loaded = Loaded(failure=("load", child.why()))
-            child.close()
-            return loaded
-
-    def _start(self, number: int) -> Child | InThisProcess:
-        try:
-            # Known before it is ready: a user's module may take forever to import, and Ctrl-C is to end it too.
-            child = self._children[number] = Child(self._options)
-            if self._stopped:
-                child.kill()
-            child.begin(self._features, self._options)
-            return child
-        except (OSError, EOFError) as error:
-            if self._stopped:
-                raise
-            if number in self._children:
-                self._children.pop(number).close()
-            cause = str(error) or "it ended before it was ready"
-            if any(feature.spec["kind"] == "own" for feature in self._features):
-                text = f"no process can be started that loads photos ({cause}), and own extractors run in no other"
-                raise ConfigError(f"{text}: see that their modules can be imported") from error
-            text = "photos are loaded in this process, which a damaged one could end: no other can be started (%s)"
-            log.warning(text, cause)
-            return InThisProcess(self._features, self._options)
-
     def _put(self, file: PhotoFile, loaded: Loaded) -> None:
         size = _size(loaded)
         with self._changed:
@@ -154,15 +109,6 @@ class LoaderPool:
             self._results.append((file, loaded))
             self._bytes += size
             self._changed.notify_all()
-
-    def _watch(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or not self._at_work, timeout=0.5)
-                if self._stopped or not self._at_work:
-                    return
-            for child in list(self._children.values()):
-                child.kill_if_overdue()
 
 
 def _size(loaded: Loaded) -> int:

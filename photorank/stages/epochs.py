@@ -1,0 +1,174 @@
+"""The epochs of a training: steps, checkpoints, the early-stopping slice, curves; and how it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from photorank.checkpoints import Unfinished
+from photorank.errors import ConfigError, PhotorankError, RunError
+from photorank.events import EventLog
+from photorank.stages.pipeline import Progress
+from photorank.training_e2e import Photos, Trainer
+
+
+class Epochs:
+    """Trains from where the trainer stands until its epochs are over or the early-stopping slice says so."""
+
+    def __init__(
+        self, trainer: Trainer, photos: Photos, stop_rows: NDArray[np.int64], unfinished: Unfinished,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        """`stop_rows`: the comparisons that early stopping looks at; none: the last epoch is kept."""
+        self._trainer, self._photos, self._stop_rows, self._unfinished = trainer, photos, stop_rows, unfinished
+        self._progress = progress
+        self._main = trainer.accelerator.is_main_process
+        self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
+
+    def run(self) -> None:
+        """Train. Raises RunError where SIGTERM stopped it or another process ended, ConfigError for want of memory."""
+        trainer, at = self._trainer, self._trainer.progress
+        events = EventLog(self._unfinished.folder / "events", wall_time=None) if self._main else None
+        with _on_sigterm() as stopped, _explained(trainer), contextlib.closing(events) if events else _nothing():
+            while at.epoch < trainer.config.epochs and not self._is_enough():
+                self._epoch(events, stopped)
+                self._end_epoch()
+
+    def _is_enough(self) -> bool:
+        at = self._trainer.progress
+        return bool(len(self._stop_rows)) and at.epoch - at.best_epoch >= self._trainer.config.patience
+
+    def _epoch(self, events: EventLog | None, stopped: Callable[[], bool]) -> None:
+        trainer, at, config = self._trainer, self._trainer.progress, self._trainer.config
+        self._begin_window()
+        batches = trainer.batches(at.epoch)
+        plan = [trainer.parts(at.epoch, number, batches[number]) for number in range(at.batch, len(batches))]
+        pixels = (each for _, each in self._photos.batches(part.photos for parts in plan for part in parts))
+        for parts, rows in zip(plan, batches[at.batch :], strict=True):
+            log = (at.step + 1) % config.log_steps == 0
+            norms = trainer.step(parts, pixels, len(rows), at.epoch + at.batch / len(batches), log)
+            at.batch += 1
+            self._seen += sum(len(part.photos) for part in parts)
+            self._tell(at.epoch + at.batch / len(batches))
+            if log:
+                self._log(events, norms)
+            if self._agreed(stopped()):
+                self._save()
+                raise RunError(
+                    f"stopped after step {at.step}; the training is kept in {self._unfinished.folder}, and the same "
+                    f"call with --resume goes on from there"
+                )
+            if at.step % config.checkpoint_steps == 0:
+                self._save()
+
+    def _end_epoch(self) -> None:
+        trainer, at = self._trainer, self._trainer.progress
+        loss, comparisons, decided, right = self._totals()
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"the loss of epoch {at.epoch + 1} is no number: the training diverged; a smaller --set learning_rate, "
+                f"or --set clip_norm=1, may hold it"
+            )
+        row = {
+            "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": right / max(1.0, decided),
+        }  # fmt: skip
+        if len(self._stop_rows):
+            judged = trainer.judge(self._photos, self._stop_rows)
+            row |= {"stop_loss": judged["loss"], "stop_accuracy": judged["accuracy"]}
+        at.epochs.append(row)
+        at.epoch, at.batch = at.epoch + 1, 0
+        if not len(self._stop_rows) or row["stop_loss"] < at.best_loss:
+            at.best_epoch, at.best_loss = at.epoch, row.get("stop_loss", row["train_loss"])
+            self._unfinished.save_best(trainer)
+        trainer.sums.zero_()
+        self._save()
+
+    def _save(self) -> None:
+        self._trainer.progress.sums = self._totals().tolist()
+        if self._main:
+            self._unfinished.save(self._trainer)
+
+    def _totals(self) -> NDArray[np.float64]:
+        """`Progress.sums`, of all processes."""
+        sums: torch.Tensor = self._trainer.accelerator.reduce(self._trainer.sums.clone())
+        return sums.cpu().double().numpy()
+
+    def _log(self, events: EventLog | None, norms: dict[str, torch.Tensor]) -> None:
+        trainer, sums, now = self._trainer, self._totals(), time.perf_counter()
+        loss, comparisons, decided, right = sums - self._counted
+        seconds, waited = now - self._since, self._photos.waited - self._waited
+        if events is not None:
+            values = {"train/loss": loss / comparisons, "train/accuracy": right / max(1.0, decided)}
+            values |= {f"learning rate/{part}": rate for part, rate in trainer.optimising.rates.items()}
+            values |= {f"gradient norm/{part}": float(norm) for part, norm in norms.items()}
+            rate = self._seen * trainer.accelerator.num_processes / seconds
+            values |= {"speed/photos a second": rate, "speed/share of time waiting for photos": waited / seconds}
+            events.scalars(trainer.progress.step, values)
+        self._begin_window(sums)
+
+    def _begin_window(self, sums: NDArray[np.float64] | None = None) -> None:
+        self._since, self._waited, self._seen = time.perf_counter(), self._photos.waited, 0
+        self._counted = self._totals() if sums is None else sums
+
+    def _tell(self, epochs: float) -> None:
+        if self._progress is not None:
+            photos = self._trainer.photos
+            self._progress(round(epochs * photos), self._trainer.config.epochs * photos, 0)
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process is to stop: then all do, after the same step."""
+        accelerator = self._trainer.accelerator
+        if accelerator.num_processes == 1:
+            return stop
+        return bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)) > 0)
+
+
+@contextlib.contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def _on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came since the block began, for a training that is to end after a step, not in one."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _explained(trainer: Trainer) -> Iterator[None]:
+    """What PyTorch raises for want of memory, and where another process ended, in a sentence."""
+    try:
+        yield
+    except PhotorankError:
+        raise
+    except RuntimeError as error:
+        config, world = trainer.config, trainer.accelerator.num_processes
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            at_once = max(2, config.batch_photos // (config.accumulate * world))
+            raise ConfigError(
+                f"the memory of {trainer.accelerator.device} does not hold {at_once} photos at once; --set "
+                f"accumulate={2 * config.accumulate} takes {max(1, at_once // 2)} at once and learns the same, --set "
+                f"batch_photos={max(2, config.batch_photos // 2)} makes the steps themselves smaller"
+            ) from error
+        if world > 1:
+            cause = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"another process of this training ended ({cause}); see what it said, and go on with --resume"
+            ) from error
+        raise
