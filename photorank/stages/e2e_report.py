@@ -48,8 +48,11 @@ class E2eReport:
     seconds: float
 
     def summary(self) -> dict[str, Any]:
-        """All of it as JSON has it, but for the predictions."""
-        evaluation = self.evaluation.summary() if self.evaluation is not None else None
+        """All of it as JSON has it, but for the predictions and what is told twice."""
+        evaluation = None
+        if self.evaluation is not None:
+            told = ("split", "comparisons", "series", "photos", "tables")
+            evaluation = {name: value for name, value in self.evaluation.summary().items() if name in told}
         return {**asdict(replace(self, evaluation=None)), "evaluation": evaluation}
 
 

@@ -1,0 +1,271 @@
+"""e2e: from photos to a run that `rank`, `evaluate` and `extract` use; stopped, killed and gone on with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import ImageFilter
+
+import photorank as package
+from photorank.config import E2eConfig, ExtractConfig
+from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
+from photorank.runs import load_run
+from photorank.stages.e2e import e2e
+from photorank.stages.evaluate import evaluate
+from photorank.stages.extract import extract
+from photorank.store import FeatureStore
+from photorank.training_e2e import Trainer
+from tests.conftest import Run, make_picture
+
+FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
+SMALL: dict[str, Any] = {
+    "cnn_backbone": "test_resnet", "weights": "random", "size": 32, "mlp_hidden_dims": (8,), "dropout": 0.1,
+    "batch_photos": 6, "epochs": 3, "learning_rate": 1e-3, "workers": 1, "checkpoint_steps": 2, "log_steps": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 series of three frames, sharp and blurred, and comparisons of them."""
+    folder = tmp_path_factory.mktemp("photos")
+    rows = []
+    for number in range(12):
+        series = folder / f"s{number:02d}"
+        series.mkdir()
+        picture = make_picture(number, 64, 48)
+        for name, radius in FRAMES.items():
+            picture.filter(ImageFilter.GaussianBlur(radius)).save(series / f"{name}.png")
+        rows.append((series.name, f"{series.name}/sharp.png", f"{series.name}/soft.png", 0.9, "blur-2"))
+        rows.append((series.name, f"{series.name}/softest.png", f"{series.name}/sharp.png", 0.1, "blur-4"))
+    table = pd.DataFrame(rows, columns=["series", "left", "right", "p_left", "variant"])
+    table.to_csv(folder / "comparisons.csv", index=False)
+    return folder
+
+
+def train(photos: Path, out: Path, resume: bool = False, progress: Any = None, **options: Any) -> Any:
+    config = E2eConfig.model_validate({**SMALL, **options})
+    return e2e(photos / "comparisons.csv", config, out, resume=resume, progress=progress)
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained in one go, with everything that a checkpoint has to hold."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(photos, out, ema_decay=0.5)
+    return out
+
+
+def same(one: Path, other: Path) -> bool:
+    names = ("metrics.json", "log.jsonl", "weights.safetensors", "predictions.parquet", "run.json")
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_a_run_holds_all_that_its_use_needs(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "README.md", "config.yaml", "events", "log.jsonl", "metrics.json", "plots", "predictions.parquet", "run.json",
+        "weights.safetensors",
+    }  # fmt: skip
+    told = json.loads((run / "metrics.json").read_text())
+    assert told["comparisons"] == {"train": 20, "val": 4, "test": 0}
+    assert set(told["figures"]["val"]) == {"siamese", "always left", "always right", "file size alone"}
+    assert {"figures", "by degradation", "beside trivial answers"} <= set(told["evaluation"]["tables"])
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert {"train_loss", "train_accuracy", "stop_loss", "stop_accuracy"} < set(rows[0])
+    assert not list(run.parent.glob(".run*")), "what led to the run is still there"
+
+
+def test_curves_are_written_by_step(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator(str(run / "events")).Reload()
+    tags = {
+        "train/loss", "train/accuracy", "learning rate/backbone", "learning rate/head", "gradient norm/backbone",
+        "gradient norm/head", "speed/photos a second", "speed/share of time waiting for photos",
+    }  # fmt: skip
+    assert tags <= set(curves.Tags()["scalars"])
+    assert [each.step for each in curves.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12, 14]
+    assert curves.Scalars("learning rate/head")[0].value == pytest.approx(
+        10 * curves.Scalars("learning rate/backbone")[0].value
+    )
+
+
+def test_evaluate_has_the_margins_that_training_had(run: Path, photos: Path, tmp_path: Path) -> None:
+    extract([photos], tmp_path / "S", ExtractConfig(workers=1), [f"e2e:{run}"])
+    (space,) = FeatureStore.open(tmp_path / "S").spaces()
+    assert (space.name, space.dim, str(space.dtype)) == ("e2e", 96, "float32")
+    found = evaluate(run, photos / "comparisons.csv", tmp_path / "S", "all")
+    told = pd.read_parquet(run / "predictions.parquet")
+    np.testing.assert_allclose(found.predictions["predicted"], 1 / (1 + np.exp(-told["margin"])), atol=1e-5)
+    assert "TRAINED ON" in found.warnings[0]
+
+
+def test_a_run_that_was_moved_ranks_photos_and_has_the_same_features(run: Path, photos: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    for each in (run, moved):
+        table = package.Ranker.load(each).rank(
+            [photos / "s00", photos / "s01"], tmp_path / "S", ExtractConfig(workers=1)
+        )
+        assert sorted(table["rank"]) == [1, 1, 2, 2, 3, 3]
+    assert len(FeatureStore.open(tmp_path / "S").spaces()) == 1
+    loaded = load_run(moved)
+    assert (loaded.kind, loaded.model.head, [each.name for each in loaded.features]) == (
+        "siamese",
+        "difference",
+        ["e2e"],
+    )
+
+
+def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, photos: Path, tmp_path: Path) -> None:
+    told = 0
+
+    def stop(*_: int) -> None:
+        nonlocal told
+        told += 1
+        if told == 7:  # in the middle of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match=r"stopped after step 7; the training is kept in .*\.again\.part"):
+        train(photos, tmp_path / "again", progress=stop, ema_decay=0.5)
+    assert not (tmp_path / "again").exists()
+    with pytest.raises(RunError, match="--resume goes on with it"):
+        train(photos, tmp_path / "again", ema_decay=0.5)
+    with pytest.raises(RunError, match="has another config"):
+        train(photos, tmp_path / "again", resume=True, ema_decay=0.5, seed=1)
+    train(photos, tmp_path / "again", resume=True, ema_decay=0.5)
+    assert same(run, tmp_path / "again")
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from photorank.config import E2eConfig
+from photorank.stages.e2e import e2e
+
+def kill(done, *_):
+    kill.calls += 1
+    if kill.calls == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+kill.calls = 0
+if __name__ == "__main__":
+    options = json.loads(sys.argv[3])
+    e2e(Path(sys.argv[1]), E2eConfig.model_validate(options), Path(sys.argv[2]), progress=kill)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_training_goes_on_to_the_same_figures(run: Path, photos: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "again", json.dumps({**SMALL, "ema_decay": 0.5})
+    command = [sys.executable, "-c", KILLED, str(photos / "comparisons.csv"), str(out), options]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    state = json.loads((tmp_path / ".again.part" / "state.json").read_text())
+    assert state["progress"]["step"] == 8, "of 9 steps at most 2 are lost"
+    train(photos, out, resume=True, ema_decay=0.5)
+    assert same(run, out)
+
+
+def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
+    def stop(*_: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match="stopped after step 1"):
+        train(photos, tmp_path / "run", progress=stop)
+    (tensors,) = (tmp_path / ".run.part").glob("step-*")
+    tensors.write_bytes(tensors.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"\.run\.part is damaged .*remove it"):
+        train(photos, tmp_path / "run", resume=True)
+    (tmp_path / ".run.part" / "state.json").write_text("{")
+    with pytest.raises(RunError, match="cannot be read"):
+        train(photos, tmp_path / "run", resume=True)
+
+
+def test_a_score_head_scores_single_photos(photos: Path, tmp_path: Path) -> None:
+    train(photos, tmp_path / "run", head="score", precision="bfloat16", epochs=1, stop_fraction=0, freeze="conv")
+    loaded = load_run(tmp_path / "run")
+    features = {"e2e": torch.randn(4, 96)}
+    left, right = torch.tensor([0, 1]), torch.tensor([2, 3])
+    scores = loaded.model(features)
+    torch.testing.assert_close(loaded.model.margins(features, left, right), scores[left] - scores[right])
+    assert loaded.features[0].spec["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda table: table.assign(left="a" * 64), ComparisonsError, "e2e reads the photos, so it wants their paths"),
+        (lambda table: table.assign(split="val"), ComparisonsError, "no comparisons in the split 'train'"),
+        (lambda table: table.replace("s00/sharp.png", "s00/gone.png"), PhotoError, "gone.png is not there"),
+        (lambda table: table.replace("s00/sharp.png", "bad.png"), PhotoError, "bad.png is"),
+    ],
+)
+def test_comparisons_that_cannot_be_learned_from(
+    change: Callable[[pd.DataFrame], pd.DataFrame], error: type[Exception], said: str, photos: Path, tmp_path: Path
+) -> None:
+    cut = (photos / "s00" / "sharp.png").read_bytes()
+    (photos / "bad.png").write_bytes(cut[: len(cut) // 2])
+    change(pd.read_csv(photos / "comparisons.csv")).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(error, match=said):
+        e2e(tmp_path / "c.csv", E2eConfig.model_validate(SMALL), tmp_path / "run", photos)
+    assert not (tmp_path / "run").exists()
+
+
+def test_want_of_memory_names_the_batch_that_would_fit(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "step", full)
+    with pytest.raises(ConfigError, match=r"does not hold 6 photos at once; --set accumulate=2 takes 3 at once"):
+        train(photos, tmp_path / "run")
+
+
+def test_a_training_that_diverges_is_a_sentence(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the training diverged"):
+        train(photos, tmp_path / "run", learning_rate=1e30, optimiser="sgd")
+
+
+def test_features_of_what_is_no_siamese_run_are_refused(run: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run that can be read"):
+        extract([photos], tmp_path / "S", ExtractConfig(), [f"e2e:{tmp_path}"])
+    head = tmp_path / "head"
+    head.mkdir()
+    (head / "run.json").write_text(json.dumps({"kind": "head", "spaces": [{}]}))
+    with pytest.raises(RunError, match="only those of `photorank e2e` have a backbone"):
+        extract([photos], tmp_path / "S", ExtractConfig(), [f"e2e:{head}"])
+    with pytest.raises(ConfigError, match="extract one run's at a time"):
+        extract([photos], tmp_path / "S", ExtractConfig(), [f"e2e:{run}", f"e2e:{head}"])
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path, photorank: Run) -> None:
+    options = {**SMALL, "dropout": 0, "freeze_batch_norm": True, "device": "cpu"}
+    (tmp_path / "config.yaml").write_text(json.dumps(options))
+    told = {}
+    for processes in (1, 2):
+        out = tmp_path / f"run-{processes}"
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "-m", "photorank", "e2e",
+            "--comparisons", str(photos / "comparisons.csv"), "--config", str(tmp_path / "config.yaml"),
+            "--out", str(out), "--json",
+        ]  # fmt: skip
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["processes"] == processes
+        told[processes] = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    for one, two in zip(told[1], told[2], strict=True):
+        assert one == pytest.approx(two, abs=1e-4)
