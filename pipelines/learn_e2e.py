@@ -1,11 +1,12 @@
 """Whether training on pixels learns: the `smoke` config from random weights on photos made worse in known ways.
 
-    python pipelines/learn_e2e.py PHOTOS [--train 200] [--test 100] [--folder DIR] [--shuffled] [--set KEY=VALUE] [--json]
+    python pipelines/learn_e2e.py PHOTOS [--train 200] [--test 100] [--folder DIR] [--shuffled] [--set KEY=VALUE]
+                                  [--json]
 
 Some of the PHOTOS, drawn at random, are made worse by blur, compression and exposure, and trained on; others are made
-worse in all 27 ways, and the ranker says which it prefers, original or variant. With --shuffled every label is a coin's:
-then there is nothing to learn, and it must be right half of the time. A training that was stopped goes on with the same
-call and --folder.
+worse in all 27 ways, and the ranker says which it prefers, original or variant. With --shuffled every label is a
+coin's: then there is nothing to learn, and it must be right half of the time. A training that was stopped goes on with
+the same call and --folder.
 """
 
 import argparse
