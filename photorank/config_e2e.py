@@ -13,19 +13,19 @@ _WEIGHTS = {"vgg16": "IMAGENET1K_V1", "resnet50": "IMAGENET1K_V2"}
 
 
 def _default_weights(known: dict[str, Any]) -> str:
-    return _WEIGHTS.get(known.get("cnn_backbone", ""), "pretrained")
+    return _WEIGHTS.get(known["cnn_backbone"], "pretrained")
 
 
 class E2eConfig(Strict):
     """How `photorank e2e` trains a Siamese ranker on pixels."""
 
-    cnn_backbone: str = "resnet50"
+    cnn_backbone: str = "vgg16"
     """`vgg16` (its fc7 after the ReLU, 4096 numbers), `resnet50` (2048), or any timm model (its pooled features)."""
-    mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (128, 128)
     """Widths of the head's hidden layers; none: a linear head."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """On the head's hidden layers, and between VGG16's fully connected layers."""
-    activation: Activation = "relu"
+    activation: Activation = "tanh"
     """After the head's hidden layers."""
     use_paper_preprocessing: bool = True
     """The longer side to `size`, padded with `padding_mean_color`, so that all of a photo is seen (Chang et al. 2016);

@@ -1,11 +1,13 @@
 """Configs: every committed file is parsed; what is wrong is named."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 
 from photorank.config import (
+    E2eConfig,
     ExtractConfig,
     HeadConfig,
     config_folders,
@@ -15,8 +17,9 @@ from photorank.config import (
     named_configs,
 )
 from photorank.errors import ConfigError
+from photorank.models.siamese import SiameseCNNRanker
 
-MODELS = {"extract": ExtractConfig, "head": HeadConfig}
+MODELS = {"extract": ExtractConfig, "head": HeadConfig, "e2e": E2eConfig}
 FILES = [
     pytest.param(stage, file, id=f"{stage}/{file.name}")
     for folder in config_folders()
@@ -44,10 +47,19 @@ def test_a_config_holds_only_what_differs_from_the_defaults(stage: str, file: Pa
 def test_there_are_configs_to_parse() -> None:
     assert {"random", "multifeature"} <= set(named_configs("extract"))
     assert "multifeature" in named_configs("head")
+    assert {"vgg16_paper", "resnet50", "resnet50_reference", "smoke"} == set(named_configs("e2e"))
 
 
-@pytest.mark.parametrize("model", [ExtractConfig, HeadConfig])
-def test_a_resolved_config_reads_back_as_itself(model: type[ExtractConfig] | type[HeadConfig], tmp_path: Path) -> None:
+def test_the_defaults_of_e2e_are_those_of_the_model() -> None:
+    config = E2eConfig().model_dump()
+    parameters = inspect.signature(SiameseCNNRanker).parameters
+    assert {name: each.default for name, each in parameters.items()} == {name: config[name] for name in parameters}
+
+
+@pytest.mark.parametrize("model", [ExtractConfig, HeadConfig, E2eConfig])
+def test_a_resolved_config_reads_back_as_itself(
+    model: type[ExtractConfig] | type[HeadConfig] | type[E2eConfig], tmp_path: Path
+) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(model()))
     assert load_config(model, "extract", str(file)) == model()
