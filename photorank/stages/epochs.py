@@ -29,8 +29,8 @@ class Epochs:
     ) -> None:  # fmt: skip
         """`stop_rows`: the comparisons that early stopping looks at; none: the last epoch is kept."""
         self._trainer, self._photos, self._stop_rows, self._unfinished = trainer, photos, stop_rows, unfinished
-        self._progress = progress
         self._main = trainer.accelerator.is_main_process
+        self._progress = progress if self._main else None
         self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
 
     def run(self) -> None:

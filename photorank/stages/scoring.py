@@ -49,7 +49,10 @@ def _space(store: FeatureStore, run: Run, number: int) -> Space:
     wanted = f"{feature.name}@{fingerprint(feature.spec)} ({feature.role})"
     there = [f"{each.name}@{each.fingerprint} ({each.role})" for each in store.spaces() if each.name == feature.name]
     instead = f"it has {', '.join(there)}, of another spec" if there else f"it has no space {feature.name!r}"
+    remedy = f"the config of the run's features, whose specs are in {run.path / 'run.json'}"
+    if run.kind == "siamese":
+        remedy = f"--features e2e:{run.path}"
     raise RunError(
         f"{run.path} was trained on {wanted}, which {store.path} does not hold ({instead}); extract the photos with "
-        f"the config of the run's features, whose specs are in {run.path / 'run.json'}"
+        f"{remedy}"
     )
