@@ -18,8 +18,9 @@ LEVEL = {
     "cli_rank": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3,
     "stages": 3,
     "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
-    "figures": 1, "figure_tables": 1,
+    "figures": 1, "figure_tables": 1, "grouping": 1,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
+    "brackets": 0, "likeness": 0, "cells": 0, "xmp": 0,
     "config": 0, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
 }  # fmt: skip
 ALLOWED_BESIDE = {
@@ -35,6 +36,7 @@ ALLOWED_BESIDE = {
     ("cli", "cli_store"),
     ("cli", "cli_weights"),
     ("runs", "training"),
+    ("brackets", "metadata"),
     ("photos", "decoding"),
     ("photos", "metadata"),
     ("photos", "raw"),

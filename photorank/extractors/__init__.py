@@ -37,6 +37,7 @@ KINDS = {
     "cnn": "photorank.extractors.cnn",
     "iqa": "photorank.extractors.iqa",
     "own": "photorank.extractors.own",
+    "likeness": "photorank.extractors.likeness",  # not to be configured: `rank` asks for it to tell series apart
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
 

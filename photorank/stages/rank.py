@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from photorank.cells import as_text
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError, RunError
 from photorank.extractors import own
@@ -21,7 +22,7 @@ from photorank.stages.cache import cache_store
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
 from photorank.stages.scoring import scores
-from photorank.stages.series import as_text, series_of
+from photorank.stages.series import series_of
 from photorank.store import FeatureStore
 
 
