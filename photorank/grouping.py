@@ -28,12 +28,14 @@ GAP = 20.0
 """Seconds between two frames of one series, at most."""
 EXTENT = 10
 """How many times the gap a series may last, for frames may follow one another for ever."""
-ALIKE = 0.745
+ALIKE = 0.75
 """The least likeness to one of the `BACK` frames before. Of pairs of photos of different things 2 % are above it, of
 frames of one moment (moved, tilted, blurred, two stops apart) 0.5 % below; a walk around a building stays above."""
 SURELY_ALIKE = 0.82
 """The same where no time says that two photos belong together: 0.1 % and 4 %."""
 BACK = 3
+UNLIKE = 0.15
+"""How much less alike a frame may be than those of its series usually are."""
 AT_ONCE = 0.5
 """Seconds, known to fractions, in which nobody turns to another motif."""
 STEP = 2
@@ -189,17 +191,18 @@ def _runs(frames: Sequence[_Frame], vectors: NDArray[Any], gap: float) -> Iterat
         found[lag:] = likeness(vectors, rows[:-lag], rows[lag:])
     start = same = 0  # where this series begins, and in it the frames of this very time
     for at in range(1, len(frames) + 1):
-        if at < len(frames):
-            before, frame = frames[at - 1], frames[at]
-            same = at if frame.seconds != before.seconds else same
-            if _could_go_on(before, frame, gap):
-                least = SURELY_ALIKE if frame.seconds is None else ALIKE
-                nearest = max(found[at] for found in alike[: at - start])
-                # Frames that no time tells apart must be like the first of them, not only each like the next.
-                if _at_once(before, frame) or (
-                    nearest >= least and likeness(vectors, rows[[same]], rows[[at]])[0] >= least
-                ):
-                    continue
+        if at < len(frames) and _could_go_on(frames[at - 1], frames[at], gap):
+            same = at if frames[at].seconds != frames[at - 1].seconds else same
+            if _at_once(frames[at - 1], frames[at]):
+                continue
+            least = SURELY_ALIKE if frames[at].seconds is None else ALIKE
+            if at - start > 1:
+                least = max(least, float(np.median(alike[0][start + 1 : at])) - UNLIKE)
+            # Frames that no time tells apart must be like the first of them, not only each like the next.
+            if max(found[at] for found in alike[: at - start]) >= least and (
+                same == at or likeness(vectors, rows[[same]], rows[[at]])[0] >= least
+            ):
+                continue
         yield from _shortened(frames[start:at], alike[0][start:at], EXTENT * gap)
         start = same = at
 

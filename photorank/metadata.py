@@ -137,7 +137,9 @@ def exposure(exif: bytes) -> Exposure:
     """How the photo was exposed, and by which body."""
     found = _below(exif, directory(exif), _OF_EXPOSURE)
     seconds, aperture, iso = (_quotient(exif, found, tag) for tag in (_SECONDS, _APERTURE, _ISO))
-    light = math.log2(seconds * iso / aperture**2) if seconds and aperture and iso else None
+    light = None
+    if seconds and aperture and iso and min(seconds, aperture, iso) > 0:
+        light = math.log2(seconds * iso / aperture**2)
     mode = _quotient(exif, found, _MODE)
     serial = _text(found, _SERIAL).strip(" 0") or None  # zeros only: the field is there and nobody filled it
     bias = _quotient(exif, found, _BIAS)
@@ -154,11 +156,11 @@ def _below(exif: bytes, main: dict[int, tuple[int, bytes]], wanted: frozenset[in
 
 
 def _quotient(exif: bytes, directory: dict[int, tuple[int, bytes]], tag: int) -> float | None:
-    """The first number of a SHORT, LONG, RATIONAL or (the bias alone may be negative) SRATIONAL."""
+    """The first number of a SHORT, LONG, RATIONAL or SRATIONAL."""
     kind, value = directory.get(tag, (0, b""))
     if kind in (3, 4):
         return float(_number(value[: _SIZES[kind]], _order(exif)))
-    if kind not in (5, 10) or (kind == 10) != (tag == _BIAS):
+    if kind not in (5, 10):
         return None
     above, under = (int.from_bytes(value[at : at + 4], _order(exif) or "big", signed=kind == 10) for at in (0, 4))
     return above / under if under else None

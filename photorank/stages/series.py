@@ -11,7 +11,7 @@ import pandas as pd
 from photorank.cells import as_text, plain
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
-from photorank.grouping import GAP, Grouping, Shot, by_name, by_time
+from photorank.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
 from photorank.photos import read_exposure
 from photorank.store import FeatureStore
 
@@ -25,16 +25,16 @@ def group(
     seconds between two frames of one series), or as for `series_of`. Raises ConfigError as of `series_of`, StoreError
     where the store has no likeness of a photo.
     """
-    if series_by != "time":
-        shots = [Shot(path, key) for path, key in zip(paths, keys, strict=True)]
-        return by_name(shots, series_of(paths, series_by))
+    by_clock = series_by == "time"
     table = store.files()
     columns = (table[name].to_pylist() for name in ("path", "taken_at", "camera"))
     seen = {path: about for path, *about in zip(*columns, strict=True)}
     shots = []
     for path, key in zip(paths, keys, strict=True):
         taken_at, camera = seen[os.fsencode(path)]
-        shots.append(Shot(path, key, taken_at, camera, read_exposure(path)))
+        shots.append(Shot(path, key, taken_at, camera, read_exposure(path) if by_clock else UNKNOWN))
+    if not by_clock:
+        return by_name(shots, series_of(paths, series_by))
     space = store.find_space(LIKENESS.name, LIKENESS.spec)
     if space is None:
         raise StoreError(f"{store.path} has no {LIKENESS.name} of these photos; extract it with the other features")
