@@ -14,7 +14,10 @@ from photorank.cli_options import BatchSize, Device, Json, Photos, WeightsDir, W
 
 def rank(
     photos: Photos,
-    model: Annotated[Path, typer.Option(metavar="RUN", help="A run that fit-head wrote.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run that fit-head wrote (default: one that comes with photorank)."),
+    ] = None,
     store: Annotated[
         Path | None, typer.Option(help="The feature store's folder (default: one in your cache folder).")
     ] = None,
@@ -28,6 +31,13 @@ def rank(
     series_by: Annotated[
         str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
     ] = "folder",
+    keep: Annotated[
+        str, typer.Option(metavar="N|SHARE", help="Frames to keep of each series: so many, or a share, like 30%.")
+    ] = "1",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(metavar="P", min=0.5, max=1, help="Leave calls undecided that are less probable to be right."),
+    ] = None,
     device: Device = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -40,23 +50,39 @@ def rank(
     from photorank.config import load_extract_config
     from photorank.runs import load_run
     from photorank.stages.cache import cache_store
+    from photorank.stages.deciding import Keep
+    from photorank.stages.rank import DEFAULT_RUN
     from photorank.stages.rank import rank as stage
-    from photorank.stages.rank import write_ranking
+    from photorank.stages.ranking_files import records, write_ranking
 
     resolved = load_extract_config(config, (), device, batch_size, workers, weights_dir)
-    run = load_run(model)
+    wanted, run = Keep.parse(keep), load_run(model or DEFAULT_RUN)
+    if model is None:
+        terminal.say(
+            "ranked by the run that comes with photorank, which knows technical faults; --model RUN names yours"
+        )
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, resolved, progress)
+        store = None if no_store else store or cache_store()
+        ranking = stage(photos, run, store, series_by, resolved, progress, wanted, min_confidence)
     written = write_ranking(ranking.table, out) if out is not None else []
     if as_json:
-        rows = ranking.table.to_dict("records")
-        terminal.print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})
+        failures = [asdict(each) for each in ranking.extraction.failures]
+        terminal.print_json(
+            {
+                "ranking": records(ranking.table),
+                "undecided": ranking.undecided,
+                "model": str(run.path),
+                "failures": failures,
+            }
+        )
         return
     from photorank.reports import ranking_tables
 
     for table in ranking_tables(ranking.table):
         terminal.print_table(table)
+    if ranking.undecided:
+        typer.echo(f"{ranking.undecided:,} of {len(ranking.table):,} photos are undecided: the calls are too close")
     terminal.print_failures(ranking.extraction)
     for path in written:
         typer.echo(f"wrote {path}")
