@@ -15,10 +15,10 @@ PACKAGE = Path(photorank.__file__).parent
 # `runs` (what a training wrote) stands beside training.
 LEVEL = {
     "__main__": 5, "cli": 4, "cli_comparisons": 4, "cli_evaluate": 4, "cli_fit_head": 4, "cli_options": 4,
-    "cli_rank": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3,
+    "cli_rank": 4, "cli_use": 4, "cli_store": 4, "cli_weights": 4, "__init__": 3,
     "stages": 3,
-    "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
-    "figures": 1, "figure_tables": 1, "grouping": 1,
+    "reasons": 2, "runs": 2, "training": 2, "reason_words": 1, "models": 1, "extractors": 1, "store": 1,
+    "comparisons": 1, "metrics": 1, "terminal": 1, "figures": 1, "figure_tables": 1, "grouping": 1,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
     "brackets": 0, "likeness": 0, "cells": 0, "xmp": 0,
     "config": 0, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
@@ -33,6 +33,7 @@ ALLOWED_BESIDE = {
     ("cli_fit_head", "cli_options"),
     ("config_head", "config_features"),
     ("cli_rank", "cli_options"),
+    ("cli_rank", "cli_use"),
     ("cli", "cli_store"),
     ("cli", "cli_weights"),
     ("runs", "training"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from photorank.comparisons import Comparisons
 from photorank.errors import RunError
@@ -24,8 +25,13 @@ def scores(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> NDArray[np
 
     Raises RunError where the store has no features as the run was trained on, StoreError that names a photo without.
     """
+    return score(run.model, features_of(store, run, keys))
+
+
+def features_of(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """What the run's model looks at of photos, a (N, dim) tensor a space; keys and errors as of `scores`."""
     spaces = [_space(store, run, number) for number in range(len(run.features))]
-    return score(run.model, load_features(store, spaces, keys, f"extract them as {run.path} was trained"))
+    return load_features(store, spaces, keys, f"extract them as {run.path} was trained")
 
 
 def _space(store: FeatureStore, run: Run, number: int) -> Space:
