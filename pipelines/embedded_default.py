@@ -180,8 +180,8 @@ meant (a dark mood, a blurred background, grain) counts as one. A head trained o
 
 Share of comparisons in which the original is preferred to the fault, on photos that it never saw, at full size (95 %
 interval, bootstrapped over photos; where there is no error, resampling finds none either). The last line is the share
-of series (the original, blur 2 and 4, JPEG 20, two stops less light and two more) in which the original comes first. What
-is trained on, and how, was chosen with an eye on the first column.
+of series (the original, blur 2 and 4, JPEG 20, two stops less light and two more) in which the original comes first.
+What is trained on, and how, was chosen with an eye on the first column.
 
 {table}
 
