@@ -74,7 +74,8 @@ def scaled(pixels: Pixels, scale: float) -> Pixels:
 
 def save(pixels: Pixels, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(path, **({"quality": 93} if path.suffix == ".jpg" else {}))
+    how = {"quality": 93} if path.suffix == ".jpg" else {"compress_level": 0}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, **how)
     return str(path)
 
 
