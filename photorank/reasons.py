@@ -35,8 +35,8 @@ def contributions(
     """A (F, dim) tensor a space: what each dimension adds to the margin of a frame over its pick.
 
     `features` holds a (N, dim) tensor a space; `frames` and `picks` (F,) are rows of them. The contributions of a frame
-    sum to its margin, within TOLERANCE. (Where features lie so far out that the head clamps many of them on the way, the
-    most places get no nearer than some percent.)
+    sum to its margin, within TOLERANCE. (Where features lie so far out that the head clamps many of them on the way,
+    the most places get no nearer than some percent.)
     """
     with torch.no_grad():
         margins = model.margins(features, frames, picks)
