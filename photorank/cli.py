@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from photorank import cli_comparisons, cli_evaluate, cli_fit_head, cli_rank, cli_store, cli_weights, terminal
+from photorank import cli_comparisons, cli_evaluate, cli_fit_head, cli_rank, cli_store, cli_sweep, cli_weights, terminal
 from photorank.cli_options import BatchSize, Device, Json, Photos, Precision, Store, WeightsDir, Workers
 
 app = typer.Typer(
@@ -92,6 +92,7 @@ def extract(
 
 
 app.command("fit-head")(cli_fit_head.fit_head)
+app.command()(cli_sweep.sweep)
 app.command()(cli_rank.rank)
 app.command()(cli_evaluate.evaluate)
 

@@ -26,17 +26,25 @@ def fit_head(
     photos: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=0, metavar="K", help="Cross-validate too, in K parts of train and val, by series.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Train from N seeds; the run is that of the first.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a head on stored features and comparisons; writes a run that `rank` uses."""
-    from photorank.config import HeadConfig, load_config
+    from photorank.config import load_sweep_config
     from photorank.stages.fit_head import fit_head as stage
 
+    resolved = load_sweep_config(config, assign or (), (), folds, seeds)
     with terminal.stoppable("nothing was written"):
-        report = stage(store, comparisons, load_config(HeadConfig, "head", config, assign or ()), out, photos)
+        report = stage(store, comparisons, resolved.head_config(), out, photos, resolved.folds, resolved.seeds)
     if as_json:
         terminal.print_json(asdict(report))
         return
+    from photorank.figure_tables import rich_table
     from photorank.reports import accuracy_table
 
     counts = ", ".join(f"{count:,} {split}" for split, count in report.comparisons.items() if count)
@@ -45,4 +53,7 @@ def fit_head(
     for split, figures in report.figures.items():
         if split != "train":
             terminal.print_table(accuracy_table(f"held-out accuracy ({split})", figures, "series"))
+    for what, repeated in report.repeated.items():
+        rows = {name: {"mean": each} for name, each in repeated.items()}
+        terminal.print_table(rich_table(f"trained several times ({what})", rows))
     typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")

@@ -22,6 +22,7 @@ from photorank.config_features import IqaConfig as IqaConfig
 from photorank.config_features import OwnConfig as OwnConfig
 from photorank.config_features import Strict
 from photorank.config_head import HeadConfig as HeadConfig
+from photorank.config_head import SweepConfig as SweepConfig
 from photorank.errors import ConfigError
 
 
@@ -48,7 +49,7 @@ class ExtractConfig(Strict):
     """A photo with more pixels is refused instead of decoded (decompression bombs)."""
 
 
-Config = TypeVar("Config", ExtractConfig, HeadConfig)
+Config = TypeVar("Config", ExtractConfig, HeadConfig, SweepConfig)
 
 
 def config_folders() -> list[Path]:
@@ -101,6 +102,26 @@ def load_extract_config(
         for name, each in config.features.items()
     }
     return config.model_copy(update={"features": features})
+
+
+def load_sweep_config(
+    ref: str | None, overrides: Sequence[str] = (), grid: Sequence[str] = (), folds: int | None = None,
+    seeds: int | None = None,
+) -> SweepConfig:  # fmt: skip
+    """The config of a file or a name under `configs/head/`, with what the command line says: `key=value` overrides,
+    and of the grid `key=value,value`, in YAML."""
+    found = load_config(SweepConfig, "head", ref, overrides)
+    given = {key: value for key, value in (("folds", folds), ("seeds", seeds)) if value is not None}
+    tried = dict(found.grid)
+    for each in grid:
+        key, equals, text = each.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--grid {each!r} is not of the form key=value,value")
+        try:
+            tried[key] = tuple(yaml.safe_load(f"[{text}]"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--grid {each!r}: the values are not YAML; quote them") from error
+    return found.model_copy(update={**given, "grid": tried})
 
 
 def parse_config(model: type[Config], values: Mapping[str, Any], origin: str, folder: Path = Path()) -> Config:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.comparisons import CLEAR, Comparisons
+from photorank.comparisons.utilities import least_squares, log_odds
 from photorank.metrics import Estimate, Resamples, brier, correct, log_loss, sigmoid
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,6 @@ LARGE = 9
 """Series of so many photos and more are one row."""
 CONFIDENCES = np.linspace(0.5, 1, 11)
 """Edges of the bins of the calibration error."""
-_SURE = 0.99
-"""A share of people beyond this counts as this when the order behind comparisons is sought: its log odds are finite."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,17 @@ class Evaluated:
 
 
 def main_figures(each: Evaluated) -> dict[str, Estimate]:
+    """Those of `comparison_figures`, and top-1 of series."""
+    return comparison_figures(each) | {"top-1 of series": each.resamples.mean(top1(each.data, each.margin))}
+
+
+def comparison_figures(each: Evaluated) -> dict[str, Estimate]:
     """Accuracy (comparisons with p = ½ have no answer and are left out; margin 0 is half right), the same of the clear
-    comparisons, log loss and Brier score against the soft labels of all, calibration error, tau and top-1 of series."""
+    comparisons, log loss and Brier score against the soft labels of all, calibration error, and tau of series."""
     right = correct(each.margin, each.p_left)
     return {
         "accuracy": each.resamples.mean(right),
         "accuracy, clear": each.resamples.mean(np.where(each.agreement > CLEAR, right, np.nan)),
-        "top-1 of series": each.resamples.mean(top1(each.data, each.margin)),
         "Kendall's tau": each.resamples.mean(tau(each.data, each.margin)),
         "log loss": each.resamples.mean(log_loss(each.margin, each.p_left)),
         "Brier score": each.resamples.mean(brier(each.margin, each.p_left)),
@@ -214,13 +217,11 @@ def top1(data: Comparisons, margin: Floats) -> Floats:
     """(C,) 1 where the ranker picks the photo of a series that people prefer, at its first comparison; NaN elsewhere.
 
     What people prefer, and what the ranker picks, follow from comparisons in the same way: the photo with the highest
-    of the scores whose differences are nearest to the comparisons' log odds, by least squares (Jiang et al. 2011,
-    "Statistical ranking and combinatorial Hodge theory"). Margins that are differences of scores give those scores
-    back. If several are preferred alike, each is right; if several are picked alike, the share of them that is. NaN
-    where people prefer all of a series' photos alike.
+    of the scores whose differences are nearest to the comparisons' log odds (see `least_squares`). Margins that are
+    differences of scores give those scores back. If several are preferred alike, each is right; if several are picked
+    alike, the share of them that is. NaN where people prefer all of a series' photos alike.
     """
-    p = np.clip(data.p_left.astype(np.float64), 1 - _SURE, _SURE)
-    wanted = np.stack([np.log(p) - np.log1p(-p), margin], axis=1)
+    wanted = np.stack([log_odds(data.p_left), margin], axis=1)
     order = np.argsort(data.series, kind="stable")
     ends = np.cumsum(np.bincount(data.series, minlength=len(data.series_names)))
     parts = np.split(order, ends[:-1])
@@ -229,14 +230,7 @@ def top1(data: Comparisons, margin: Floats) -> Floats:
 
 
 def _picked(left: NDArray[np.int64], right: NDArray[np.int64], wanted: Floats) -> float:
-    photos, at = np.unique(np.concatenate([left, right]), return_inverse=True)
-    first, second = at.reshape(2, -1)
-    # The normal equations, photos by photos: comparisons by photos would not fit for a series of a thousand.
-    laplacian, leads = np.diag(np.bincount(at).astype(np.float64)), np.zeros((len(photos), 2))
-    for one, other, sign in ((first, second, 1), (second, first, -1)):
-        np.subtract.at(laplacian, (one, other), 1)
-        np.add.at(leads, one, sign * wanted)
-    scores = np.linalg.lstsq(laplacian, leads, rcond=None)[0]
+    _, scores = least_squares(left, right, wanted)
     # Rounding makes no preference.
     best = scores >= scores.max(axis=0) - 1e-6 * np.maximum(1, np.abs(wanted).max(axis=0))
     return float("nan") if best[:, 0].all() else float(best[best[:, 1], 0].mean())

@@ -27,7 +27,7 @@ class Shown:
     least: float
     """The smallest change that is worth telling."""
     text: str
-    """The words that go with the number, in brackets: `{change}`, and `{share}` of the frame's pixels."""
+    """What stands in brackets: `{change}` is the amount, `{share}` that of the frame's pixels."""
 
 
 def _times(power: float) -> Callable[[float, float], float]:
@@ -56,13 +56,13 @@ _SHOWN: dict[str, tuple[Shown, ...]] = {
         Shown("luma_p50", DARKER, BRIGHTER, _relative, 0.08, "median brightness {change}"),
         Shown("clipped_bright", "", "highlights clipped", _share, 0.01, "{share} of pixels"),
         Shown("clipped_dark", "", "shadows clipped", _share, 0.01, "{share} of pixels"),
-        Shown("contrast", "flatter than the pick", "harsher than the pick", _times(1), 0.05, "contrast {change}"),
+        Shown("contrast", "flatter than the pick", "harsher than the pick", _times(1), 0.15, "contrast {change}"),
     ),
     "compression": (
         Shown("blockiness", "", COMPRESSED, _times(1), 0.02, "block edges {change}"),
         Shown("blockiness_any", "", COMPRESSED, _times(1), 0.02, "block edges {change}"),
-        Shown("step_high_grid", "", COMPRESSED, _times(1), 0.02, "rounding of fine detail {change}"),
-        Shown("zeros_high_grid", "", COMPRESSED, _times(1), 0.05, "fine detail dropped {change}"),
+        Shown("step_high_grid", "", COMPRESSED, _times(1), 0.02, "fine detail rounded off"),
+        Shown("zeros_high_grid", "", COMPRESSED, _times(1), 0.05, "fine detail rounded off"),
     ),
     "noise": (
         Shown("noise", "", NOISIER, _times(1), 0.05, "noise {change}"),
@@ -97,23 +97,24 @@ _MEMBERS: dict[str, tuple[str, ...]] = {
     "colour": ("colourfulness", "saturation"),
     "structure": ("focus_spread", "sparsity", "axis_aligned"),
 }  # fmt: skip
+FAMILIES: tuple[str, ...] = tuple(_MEMBERS)
 FAMILY_OF: dict[str, str] = {name: family for family, members in _MEMBERS.items() for name in members}
 """Statistic → its family; every statistic has one."""
 
 
 def words(label: str, change: Change) -> str:
     """What a family, a metric or a whole space cost a frame, in words; `change` holds the statistics and metrics."""
-    if label in change:
+    if label not in _SHOWN:
+        if label not in change:
+            return f"{label}: less like what was preferred"
         pick, frame = change[label]
         return f"{label} {frame:.3g}, the pick's {pick:.3g}"
-    if label not in _SHOWN:
-        return f"{label}: less like what was preferred"
     steps = {shown: shown.amount(*change[shown.statistic]) / shown.least for shown in _SHOWN[label]}
     worse = [shown for shown, step in steps.items() if abs(step) >= 1 and (shown.lower if step < 0 else shown.higher)]
     if not worse:  # the head counts against it what has no words for being worse: say no more than that it differs
         told = max(steps, key=lambda shown: abs(steps[shown]))
-        percent = 100 * told.amount(*change[told.statistic])
-        return f"differs in {label}" + (f" ({_number(told, change)})" if abs(percent) >= 0.5 else "")
+        told_apart = "{change}" in told.text and abs(told.amount(*change[told.statistic])) >= 0.005
+        return f"differs in {label}" + (f" ({_number(told, change)})" if told_apart else "")
     told = max(worse, key=lambda shown: abs(steps[shown]))
     return f"{told.lower if steps[told] < 0 else told.higher} ({_number(told, change)})"
 

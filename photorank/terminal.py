@@ -49,7 +49,7 @@ def stoppable(kept: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
+def progress(what: str, unit: str = "photos") -> Iterator[Progress]:
     """A progress line on stderr with rate and time left; silent where stderr is no terminal."""
     global _live
     from rich.console import Console
@@ -65,7 +65,7 @@ def progress(what: str) -> Iterator[Progress]:
         def update(done: int, total: int, failed: int) -> None:
             speed = bar.tasks[0].speed
             bar.update(
-                task, completed=done, total=total, visible=True, rate=f"{speed:.1f} photos/s" if speed else "",
+                task, completed=done, total=total, visible=True, rate=f"{speed:.1f} {unit}/s" if speed else "",
                 failed=f"[red]{failed} failed" if failed else "",
             )  # fmt: skip
 

@@ -1,80 +1,96 @@
-"""Training a head on features held in memory."""
+"""Training heads on features held in memory."""
 
 from __future__ import annotations
 
-import copy
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
+from photorank import prediction, stacking
+from photorank.batches import by_series
+from photorank.calibration import best_temperature
 from photorank.comparisons import Comparisons, hold_out
 from photorank.config import HeadConfig
+from photorank.errors import ComparisonsError, ConfigError
+from photorank.extractors.device import best_precision
+from photorank.losses import LISTWISE
 from photorank.models.fusion import MultiFeaturePairwiseRanker
+from photorank.stacking import History as History
 
-log = logging.getLogger(__name__)
+Ints = NDArray[np.int64]
+_MEMBERS = 16
+"""Heads trained at once, at most: their batches are to stay in the processor's cache."""
 
 
-@dataclass
-class History:
-    """What happened in training: a row an epoch, and the epoch that was kept."""
+@dataclass(frozen=True)
+class Plan:
+    """One training: how, and on which comparisons."""
 
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
+    config: HeadConfig
+    rows: Ints
+    """Numbers of the comparisons, with the early-stopping slice."""
+    spaces: tuple[str, ...]
+    """The features that it sees, in this order."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head, at the epoch that was best on the early-stopping slice."""
+
+    model: MultiFeaturePairwiseRanker
+    history: History
 
 
 def train_head(
     features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, config: HeadConfig
-) -> tuple[MultiFeaturePairwiseRanker, History]:
-    """A head trained on the `train` split of `comparisons`, at the epoch that was best on the early-stopping slice.
+) -> Trained:
+    """A head trained on the `train` split of `comparisons`; the other splits are never looked at.
 
-    `features` holds a (N, dim) tensor a space, a row for each photo of `comparisons`. The slice is
-    `config.stop_fraction` of the training series; the other splits are never looked at.
+    `features` holds a (N, dim) tensor a space, a row for each photo of `comparisons`. Early stopping looks at
+    `config.stop_fraction` of the training series.
     """
-    torch.manual_seed(config.seed)
-    with _one_thread():
-        return _train(features, roles, comparisons, config)
+    (trained,) = train_heads(features, roles, comparisons, [Plan(config, comparisons.rows("train"), tuple(features))])
+    return trained
 
 
-def _train(
-    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, config: HeadConfig
-) -> tuple[MultiFeaturePairwiseRanker, History]:
-    generator = np.random.default_rng(config.seed)
-    train = comparisons.rows("train")
-    stopping = hold_out(comparisons.series[train], config.stop_fraction, config.seed + 1)
-    fit_rows, stop_rows = train[~stopping], train[stopping]
-    model = build_head({space: values.shape[1] for space, values in features.items()}, roles, config)
-    photos = torch.from_numpy(np.unique([comparisons.left[fit_rows], comparisons.right[fit_rows]]))
-    model.fit_standardisation({space: values[photos] for space, values in features.items()})
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    history, best, kept = History(), float("inf"), copy.deepcopy(model.state_dict())
-    for epoch in range(1, config.epochs + 1):
-        losses = [
-            _step(model, optimiser, features, comparisons, rows)
-            for rows in _batches(comparisons, fit_rows, config, generator)
-        ]
-        row = {"epoch": float(epoch), "train_loss": float(np.mean(losses))}
-        watched = row["train_loss"]
-        if len(stop_rows):
-            watched = row["stop_loss"] = float(evaluate_loss(model, features, comparisons, stop_rows))
-        history.epochs.append(row)
-        # Without a slice there is nothing to choose by: the last epoch is kept.
-        if watched < best or not len(stop_rows):
-            best, kept, history.best_epoch = watched, copy.deepcopy(model.state_dict()), epoch
-        elif epoch - history.best_epoch >= config.patience:
-            break
-    model.load_state_dict(kept)
-    return model.eval(), history
+def train_heads(
+    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, plans: Sequence[Plan],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Trained]:  # fmt: skip
+    """A head for each plan, in their order; those of one shape and loss are trained together.
+
+    Each ends where it would end alone, but for the rounding of sums. `progress` is told how many are done, of how many.
+    Raises ComparisonsError where there is nothing to train on or votes are missing, ConfigError for what does not fit
+    together.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for number, plan in enumerate(plans):
+        alike.setdefault(_shape(plan), []).append(number)
+    found: dict[int, Trained] = {}
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        for numbers in alike.values():
+            for at in range(0, len(numbers), _MEMBERS):
+                part = numbers[at : at + _MEMBERS]
+                found |= zip(part, _train(features, roles, comparisons, [plans[each] for each in part]), strict=True)
+                progress(len(found), len(plans))
+    return [found[number] for number in range(len(plans))]
+
+
+def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadConfig) -> MultiFeaturePairwiseRanker:
+    """An untrained head over spaces of these dimensions and roles."""
+    return MultiFeaturePairwiseRanker(
+        dims, roles, config.projection_dim, config.mlp_hidden_dims, config.dropout, config.activation, config.head,
+        config.l2_normalise,
+    )  # fmt: skip
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch on one thread: the steps are too small for more to gain, and threads that wait for one another on a busy
     machine were measured to make training ten times slower."""
     threads = torch.get_num_threads()
@@ -85,66 +101,73 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadConfig) -> MultiFeaturePairwiseRanker:
-    """An untrained head over spaces of these dimensions and roles."""
-    return MultiFeaturePairwiseRanker(
-        dims, roles, config.projection_dim, config.mlp_hidden_dims, config.dropout, config.activation
-    )
+def _shape(plan: Plan) -> tuple[object, ...]:
+    """What members of one stack have in common."""
+    config = plan.config
+    return (plan.spaces, config.head, config.projection_dim, config.mlp_hidden_dims, config.activation, config.loss,
+            config.margin, config.batch_size, config.precision)  # fmt: skip
 
 
-@torch.inference_mode()
-def score(model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], batch: int = 8192) -> NDArray[np.float32]:
-    """Scores (N,) of all photos of `features`."""
-    model.eval()
-    count = len(next(iter(features.values())))
-    parts = [
-        model({space: values[at : at + batch] for space, values in features.items()}) for at in range(0, count, batch)
-    ]
-    return torch.cat(parts).float().numpy() if parts else np.empty(0, np.float32)
+def _train(
+    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, plans: Sequence[Plan]
+) -> list[Trained]:
+    """The heads of one stack, their temperatures found."""
+    seen = {space: features[space] for space in plans[0].spaces}
+    standards: dict[tuple[bytes, bool], tuple[MultiFeaturePairwiseRanker, dict[str, Tensor]]] = {}
+    members, slices = [], []
+    for plan in plans:
+        config = plan.config
+        rows, weight = _chosen(comparisons, plan)
+        torch.manual_seed(config.seed)
+        model = build_head({space: values.shape[1] for space, values in seen.items()}, roles, config)
+        same = rows.tobytes(), config.l2_normalise
+        if same not in standards:
+            photos = torch.from_numpy(np.unique([comparisons.left[rows], comparisons.right[rows]]))
+            model.fit_standardisation({space: values[photos] for space, values in seen.items()})
+            standards[same] = model, _in_precision(model.standardise(seen), model, config)
+        model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
+        stopping = hold_out(comparisons.series[rows], config.stop_fraction, config.seed + 1)
+        fit, stop = (
+            by_series(comparisons, rows[part], weight[part], config.loss in LISTWISE) for part in (~stopping, stopping)
+        )
+        members.append(stacking.Member(model, config, standards[same][1], fit, stop))
+        slices.append(rows[stopping])
+    stacking.train(members)
+    for member, rows in zip(members, slices, strict=True):
+        margins = prediction.margins_of(member.model, seen, comparisons, rows)
+        member.model.temperature.fill_(best_temperature(margins, comparisons.p_left[rows]))
+    return [Trained(member.model, member.history) for member in members]
 
 
-@torch.inference_mode()
-def evaluate_loss(
-    model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], comparisons: Comparisons, rows: NDArray[np.int64]
-) -> Tensor:
-    """Mean cross entropy (nats) against the soft labels of some comparisons."""
-    model.eval()
-    return _loss(model, features, comparisons, rows)
+def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.float32]]:
+    """The plan's comparisons that its filters leave, and their weights, 1 on average."""
+    config, rows = plan.config, plan.rows
+    if config.loss in LISTWISE and config.head != "score":
+        raise ConfigError(
+            f"loss: {config.loss} orders a series by scores, which `head: difference` has not; say head: score"
+        )
+    if comparisons.votes is None and (config.weights == "votes" or config.min_votes):
+        option = "weights: votes" if config.weights == "votes" else "min_votes"
+        raise ComparisonsError(
+            f"the comparisons have no column 'votes', which {option} needs; add it, or leave that out"
+        )
+    # Rounded, for a .7 that was stored in four bytes to be .7.
+    p_left = comparisons.p_left[rows].astype(np.float64).round(6)
+    kept = np.maximum(p_left, 1 - p_left).round(6) >= config.min_agreement
+    votes = comparisons.votes[rows] if comparisons.votes is not None else np.ones(len(rows), np.float32)
+    if config.min_votes:
+        kept &= votes >= config.min_votes
+    weight = votes[kept] if config.weights == "votes" else np.ones(kept.sum(), np.float32)
+    if not weight.sum():
+        raise ComparisonsError(
+            f"of {len(rows):,} comparisons to train on none is left by min_agreement {config.min_agreement:g}, "
+            f"min_votes {config.min_votes} and weights: {config.weights}; ask for less"
+        )
+    return rows[kept], weight / weight.mean()
 
 
-def _step(
-    model: MultiFeaturePairwiseRanker, optimiser: torch.optim.Optimizer, features: Mapping[str, Tensor],
-    comparisons: Comparisons, rows: NDArray[np.int64],
-) -> float:  # fmt: skip
-    model.train()
-    optimiser.zero_grad(set_to_none=True)
-    loss = _loss(model, features, comparisons, rows)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _loss(
-    model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], comparisons: Comparisons, rows: NDArray[np.int64]
-) -> Tensor:
-    # Each photo goes through the network once, however many comparisons it is in.
-    photos, at = np.unique(np.concatenate([comparisons.left[rows], comparisons.right[rows]]), return_inverse=True)
-    index = torch.from_numpy(photos)
-    scores = model({space: values[index] for space, values in features.items()})
-    left, right = torch.from_numpy(at).reshape(2, -1)
-    wanted = torch.from_numpy(comparisons.p_left[rows])
-    return functional.binary_cross_entropy_with_logits(scores[left] - scores[right], wanted)
-
-
-def _batches(
-    comparisons: Comparisons, rows: NDArray[np.int64], config: HeadConfig, generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Rows in batches of whole series, in random order, each of at least `batch_size` but for the last."""
-    order = generator.permutation(len(comparisons.series_names))
-    ranked = rows[np.argsort(order[comparisons.series[rows]], kind="stable")]
-    ends = np.flatnonzero(np.diff(comparisons.series[ranked])) + 1
-    start = 0
-    for end in [*ends.tolist(), len(ranked)]:
-        if end - start >= config.batch_size or end == len(ranked):
-            yield ranked[start:end]
-            start = end
+def _in_precision(
+    standard: dict[str, Tensor], model: MultiFeaturePairwiseRanker, config: HeadConfig
+) -> dict[str, Tensor]:
+    precision = best_precision("cpu") if config.precision == "auto" else config.precision
+    return standard | {space: standard[space].to(getattr(torch, precision)) for space in model.visual}

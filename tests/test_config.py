@@ -8,6 +8,7 @@ import yaml
 from photorank.config import (
     ExtractConfig,
     HeadConfig,
+    SweepConfig,
     config_folders,
     dump_config,
     load_config,
@@ -16,7 +17,7 @@ from photorank.config import (
 )
 from photorank.errors import ConfigError
 
-MODELS = {"extract": ExtractConfig, "head": HeadConfig}
+MODELS = {"extract": ExtractConfig, "head": SweepConfig}
 FILES = [
     pytest.param(stage, file, id=f"{stage}/{file.name}")
     for folder in config_folders()

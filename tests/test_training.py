@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 
 from photorank.comparisons import Comparisons
 from photorank.config import HeadConfig
-from photorank.training import History, score, train_head
+from photorank.prediction import score
+from photorank.training import History, train_head
 
 
 def planted(series: int, noise: float, seed: int = 0, dim: int = 12) -> tuple[dict[str, torch.Tensor], Comparisons]:
@@ -36,8 +37,8 @@ def accuracy(scores: np.ndarray, data: Comparisons, split: str) -> float:
 def fit(data: tuple[dict[str, torch.Tensor], Comparisons], **options: object) -> tuple[np.ndarray, History]:
     features, comparisons = data
     config = HeadConfig.model_validate(options)
-    model, history = train_head(features, {"iqa": "statistic"}, comparisons, config)
-    return score(model, features), history
+    trained = train_head(features, {"iqa": "statistic"}, comparisons, config)
+    return score(trained.model, features), trained.history
 
 
 def test_a_linear_head_is_scikit_learns_logistic_regression() -> None:

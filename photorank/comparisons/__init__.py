@@ -49,6 +49,8 @@ class Comparisons:
     series_names: list[str]
     split: NDArray[np.object_]
     """(C,) train, val or test."""
+    votes: NDArray[np.float32] | None = None
+    """(C,) people who were asked, where the file says it."""
 
     def __len__(self) -> int:
         return len(self.left)
@@ -66,6 +68,7 @@ class Comparisons:
         return Comparisons(
             self.keys[photos], left, right, self.p_left[rows], numbers.reshape(-1).astype(np.int64),
             [self.series_names[each] for each in series], self.split[rows],
+            self.votes[rows] if self.votes is not None else None,
         )  # fmt: skip
 
 
@@ -152,7 +155,8 @@ def resolve(
         split = _split_by_series(series.astype(np.int64), len(series_names), val_fraction, seed)
     _refuse_shared_photos(path, keys, left, right, split)
     p_left = table["p_left"].to_numpy(dtype=np.float32)
-    return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split)
+    votes = table["votes"].to_numpy(dtype=np.float32) if "votes" in table else None
+    return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split, votes)
 
 
 def as_key(name: str) -> bytes | None:

@@ -1,23 +1,95 @@
-"""The head: a small scorer over stored features."""
+"""The head: a small network over stored features, trained on comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh,
+}  # fmt: skip
 # A photo far outside what was trained on must not outweigh everything else.
 _CLAMP = 6.0
 
 
+class _Product(torch.autograd.Function):
+    """(..., rows, in) of any float dtype times the transposed weight (..., out, in), computed in the rows' dtype.
+
+    PyTorch would compute the weight's gradient transposed, which takes five times as long in bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _matmul(rows, weight.to(rows.dtype).mT).float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        rows, weight = ctx.saved_tensors
+        gradient = gradient.to(rows.dtype)
+        of_rows = _matmul(gradient, weight.to(rows.dtype)) if ctx.needs_input_grad[0] else None
+        return of_rows, _matmul(gradient.mT, rows).float()
+
+
+def _matmul(one: Tensor, other: Tensor) -> Tensor:
+    # A stack of one is faster as none.
+    return (one[0] @ other[0]).unsqueeze(0) if one.dim() == 3 and len(one) == 1 else one @ other
+
+
+class Projection(nn.Linear):
+    """`nn.Linear` over many features, in their dtype; parameters may be stacked as those of `Linear`."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(..., rows, in) of any float dtype -> (..., rows, out) float32."""
+        product: Tensor = _Product.apply(rows, self.weight)
+        return product + self.bias.unsqueeze(-2)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose parameters may be stacked: weight (M, out, in) and bias (M, out) take (M, rows, in)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(..., rows, in) -> (..., rows, out)."""
+        if self.weight.dim() == 2:
+            return functional.linear(rows, self.weight, self.bias)
+        return torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) whose masks can be drawn elsewhere: members of a stack draw each their own."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.draw: Callable[[torch.Size], Tensor] = self._draw
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows * self.draw(rows.shape) if self.training and self.share else rows
+
+    def _draw(self, shape: torch.Size) -> Tensor:
+        return (torch.rand(shape) >= self.share).float() / (1 - self.share)
+
+
 class MultiFeaturePairwiseRanker(nn.Module):
-    """Features of a photo in, one score out; `P(left) = sigmoid(score(left) − score(right))` (Bradley and Terry 1952).
+    """Features of photos in, the log odds with which one is preferred to another out.
 
     Each space is standardised by the mean and deviation of the training photos; visual spaces are projected, statistics
-    join late and are never dropped out. Antisymmetric by construction: both photos pass through the same network.
+    join late and are never dropped out. What follows depends on `head`:
+
+    - `score`: an MLP gives each photo one score, and `P(left) = sigmoid(score(left) − score(right))` (Bradley and Terry
+      1952).
+    - `difference`: an MLP over the difference of both photos' fused features gives two logits, for left and right
+      (Chang et al. 2016, Automatic Triage for a Photo Series); both orders of the two photos are averaged.
+
+    Either is antisymmetric by construction: `P(a over b) + P(b over a) = 1`.
     """
+
+    temperature: Tensor
+    """() what log odds are divided by, found after training (Guo et al. 2017)."""
 
     def __init__(
         self,
@@ -27,48 +99,83 @@ class MultiFeaturePairwiseRanker(nn.Module):
         mlp_hidden_dims: Sequence[int] = (64, 32),
         dropout: float = 0.1,
         activation: str = "gelu",
+        head: str = "score",
+        l2_normalise: bool = False,
     ) -> None:
-        """`dims` and `roles` (`visual` or `statistic`) are by space, in the order in which they are fused."""
+        """`dims` and `roles` (`visual` or `statistic`) are by space, in the order in which they are fused.
+
+        `l2_normalise`: each visual vector is brought to length 1 before it is standardised.
+        """
         super().__init__()
         self.spaces = list(dims)
         self.visual = [space for space in dims if roles[space] == "visual"]
+        self.head, self.l2_normalise = head, l2_normalise
         act = _ACTIVATIONS[activation]
         for i, space in enumerate(self.spaces):
             self.register_buffer(f"mean_{i}", torch.zeros(dims[space]))
             self.register_buffer(f"scale_{i}", torch.ones(dims[space]))
+        self.register_buffer("temperature", torch.ones(()))
         self.project = nn.ModuleList(
-            nn.Sequential(nn.Linear(dims[space], projection_dim), act(), nn.Dropout(dropout)) for space in self.visual
+            nn.Sequential(Projection(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
         )
         width = projection_dim * len(self.visual) + sum(dims[space] for space in dims if space not in self.visual)
         layers: list[nn.Module] = []
         for hidden in mlp_hidden_dims:
-            layers += [nn.Linear(width, hidden), act(), nn.Dropout(dropout)]
+            layers += [Linear(width, hidden), act(), Dropout(dropout)]
             width = hidden
-        self.mlp = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.mlp = nn.Sequential(*layers, Linear(width, 1 if head == "score" else 2))
 
     @torch.no_grad()
     def fit_standardisation(self, features: Mapping[str, Tensor]) -> None:
         """Take mean and deviation from the training photos' features, a (N, dim) tensor a space."""
         for i, space in enumerate(self.spaces):
-            values = features[space].double()
+            values = self._normalised(space, features[space]).double()
             deviation = values.std(0, correction=0)
             # A dimension that never varied says nothing; dividing by its rounding noise would make it say a lot.
             constant = deviation <= 1e-6 * values.abs().amax(0).clamp(min=1e-6)
             self.get_buffer(f"mean_{i}").copy_(values.mean(0))
             self.get_buffer(f"scale_{i}").copy_(torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-12)))
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Scores (N,) of photos given as a (N, dim) float tensor a space."""
-        standard = {}
-        for i, space in enumerate(self.spaces):
-            values = (features[space].float() - self.get_buffer(f"mean_{i}")) * self.get_buffer(f"scale_{i}")
-            standard[space] = values.clamp(-_CLAMP, _CLAMP)
+    def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The (N, dim) tensors of each space as what `fuse` takes, float32."""
+        return {
+            space: (self._normalised(space, features[space]) - self.get_buffer(f"mean_{i}"))
+            .mul_(self.get_buffer(f"scale_{i}"))
+            .clamp_(-_CLAMP, _CLAMP)
+            for i, space in enumerate(self.spaces)
+        }
+
+    def fuse(self, standard: Mapping[str, Tensor]) -> Tensor:
+        """Standardised features, (..., N, dim) a space, projected and joined: (..., N, sum of widths) float32."""
         projected = [project(standard[space]) for project, space in zip(self.project, self.visual, strict=True)]
         late = [standard[space] for space in self.spaces if space not in self.visual]
-        scores: Tensor = self.mlp(torch.cat(projected + late, dim=-1))  # (N, sum of widths) -> (N, 1)
+        return torch.cat(projected + late, dim=-1)
+
+    def score_of(self, fused: Tensor) -> Tensor:
+        """Scores (..., N) of fused photos (..., N, width), before the temperature; for `head: score` only."""
+        scores: Tensor = self.mlp(fused)  # (..., N, width) -> (..., N, 1)
         return scores.squeeze(-1)
+
+    def compare(self, fused: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Log odds (..., C), before the temperature, that row `left` (..., C) of `fused` is preferred to `right`."""
+        if self.head == "score":
+            scores = self.score_of(fused)
+            return scores.gather(-1, left) - scores.gather(-1, right)
+        index = torch.stack([left, right]).unsqueeze(-1)  # (2, ..., C, 1)
+        ends = [fused.gather(-2, side.expand(*side.shape[:-1], fused.shape[-1])) for side in index]
+        difference = ends[0] - ends[1]
+        logits: Tensor = self.mlp(difference) - self.mlp(-difference)  # (..., C, width) -> (..., C, 2)
+        return (logits[..., 0] - logits[..., 1]) / 2
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Scores (N,) of photos given as a (N, dim) float tensor a space; for `head: score` only."""
+        return self.score_of(self.fuse(self.standardise(features))) / self.temperature
 
     def margins(self, features: Mapping[str, Tensor], left: Tensor, right: Tensor) -> Tensor:
         """(C,) log odds that the photo in row `left` (C,) of `features` is preferred to that in row `right` (C,)."""
-        scores: Tensor = self(features)
-        return scores[left] - scores[right]
+        return self.compare(self.fuse(self.standardise(features)), left, right) / self.temperature
+
+    def _normalised(self, space: str, values: Tensor) -> Tensor:
+        if self.l2_normalise and space in self.visual:
+            return functional.normalize(values.float(), dim=-1)
+        return values.float()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photorank import metrics
+from photorank import metrics, prediction
 from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
 from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, StoreError
 from photorank.extractors import Feature
+from photorank.figures import main_figures
 from photorank.runs import new_run, refuse_existing, save_head
+from photorank.stages import crossing
 from photorank.stages.baselines import baselines
 from photorank.store import FeatureStore, Space
-from photorank.training import score, train_head
+from photorank.training import train_heads
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,19 @@ class HeadReport:
     """Split → `head` and the trivial answers → accuracy, its interval bootstrapped over series."""
     log_loss: dict[str, metrics.Estimate]
     """Split → cross entropy in nats of the head."""
+    repeated: dict[str, dict[str, metrics.Estimate]]
+    """What several trainings were reported on → figure → mean over them, with its interval over series."""
     seconds: float
 
 
-def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, photos: Path | None = None) -> HeadReport:
+def fit_head(
+    store: Path, comparisons: Path, config: HeadConfig, out: Path, photos: Path | None = None, folds: int = 0,
+    seeds: int = 1,
+) -> HeadReport:  # fmt: skip
     """Train a head on the `train` split and report it on the others; writes the run `out`.
+
+    With `seeds` it is trained again from the next seeds, and with `folds` in so many parts of train and val, by series:
+    all together, to report each figure as a mean with an interval. The run is that of `config.seed` on `train`.
 
     Raises ComparisonsError, StoreError and ConfigError for what does not fit together, RunError where `out` exists.
     """
@@ -56,18 +67,33 @@ def fit_head(store: Path, comparisons: Path, config: HeadConfig, out: Path, phot
     spaces = choose_spaces(opened, config.features)
     data = load_comparisons(opened, comparisons, photos, config)
     tensors = load_features(opened, spaces, data.keys)
-    model, history = train_head(tensors, {space.name: space.role for space in spaces}, data, config)
-    scores = score(model, tensors)
-    predictions = _predictions(data, scores)
-    figures = _figures(data, scores, baselines(opened, data.keys))
-    losses = {
-        split: metrics.bootstrap(metrics.log_loss(part["margin"], part["p_left"]), part["series"])
-        for split, part in predictions.groupby("split")
+    names = tuple(tensors)
+    parts = {"val": crossing.split_parts(data)}
+    if folds:
+        parts[f"train and val, {folds} folds by series"] = crossing.fold_parts(data, folds)
+    plans = {what: crossing.plans(config, names, part, seeds) for what, part in parts.items()}
+    trained = iter(
+        train_heads(tensors, {space.name: space.role for space in spaces}, data, list(chain(*plans.values())))
+    )
+    heads = {what: list(islice(trained, len(each))) for what, each in plans.items()}
+    model, history = heads["val"][0].model, heads["val"][0].history
+    margins = prediction.margins(model, tensors, data.left, data.right)
+    predictions = _predictions(data, margins)
+    resamples = {split: metrics.Resamples(data.series[rows]) for split in SPLITS if len(rows := data.rows(split))}
+    figures = _figures(data, margins, baselines(opened, data.keys), resamples)
+    loss = metrics.log_loss(margins, data.p_left)
+    losses = {split: each.mean(loss[data.rows(split)]) for split, each in resamples.items()}
+    repeated = {
+        (what if seeds == 1 else f"{what}, mean of {seeds} seeds"): crossing.pooled_figures(
+            data, *crossing.held_out_margins(heads[what], tensors, names, data, part), main_figures
+        )
+        for what, part in parts.items()
+        if (folds and what != "val") or (seeds > 1 and len(part[0].held_out))
     }
     report = HeadReport(
         str(out), [f"{space.name}@{space.fingerprint}" for space in spaces],
         {split: len(data.rows(split)) for split in SPLITS}, len(data.keys), len(history.epochs), history.best_epoch,
-        figures, {str(split): loss for split, loss in losses.items()}, time.monotonic() - started,
+        figures, losses, repeated, time.monotonic() - started,
     )  # fmt: skip
     with new_run(out) as folder:
         features = [feature_of(space) for space in spaces]
@@ -137,7 +163,7 @@ def _name(store: FeatureStore, key: bytes) -> str:
     return os.fsdecode(paths[0]) if paths else f"the key {key.hex()}"
 
 
-def _predictions(data: Comparisons, scores: NDArray[np.float32]) -> pd.DataFrame:
+def _predictions(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFrame:
     hexes = np.array([key.tobytes().hex() for key in data.keys])
     columns: dict[str, Any] = {
         "split": data.split,
@@ -145,21 +171,21 @@ def _predictions(data: Comparisons, scores: NDArray[np.float32]) -> pd.DataFrame
         "left": hexes[data.left],
         "right": hexes[data.right],
         "p_left": data.p_left,
-        "margin": scores[data.left] - scores[data.right],
+        "margin": margins.astype(np.float32),
     }
     return pd.DataFrame(columns)
 
 
 def _figures(
-    data: Comparisons, scores: NDArray[np.float32], per_photo: dict[str, NDArray[np.float64]]
+    data: Comparisons,
+    margins: NDArray[np.float64],
+    per_photo: dict[str, NDArray[np.float64]],
+    resamples: dict[str, metrics.Resamples],
 ) -> dict[str, dict[str, metrics.Estimate]]:
-    margins = {"head": scores[data.left].astype(np.float64) - scores[data.right]}
-    margins |= metrics.trivial_margins(data.left, data.right, per_photo)
+    rankers = {"head": margins} | metrics.trivial_margins(data.left, data.right, per_photo)
     return {
         split: {
-            name: metrics.bootstrap(metrics.correct(margin, data.p_left)[rows], data.series[rows])
-            for name, margin in margins.items()
+            name: each.mean(metrics.correct(margin, data.p_left)[data.rows(split)]) for name, margin in rankers.items()
         }
-        for split in SPLITS
-        if len(rows := data.rows(split))
+        for split, each in resamples.items()
     }

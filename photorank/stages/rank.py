@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from photorank import prediction
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors import own
@@ -27,10 +28,9 @@ from photorank.stages.cache import cache_store
 from photorank.stages.deciding import Keep, order
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
-from photorank.stages.scoring import features_of
+from photorank.stages.scoring import features_of, scores_of
 from photorank.stages.series import group, series_of
 from photorank.store import FeatureStore
-from photorank.training import score
 
 DEFAULT_RUN = Path(__file__).parents[1] / "default_run"
 """The run that comes with photorank: a head over the weightless statistics (pipelines/embedded_default.py made it)."""
@@ -143,12 +143,9 @@ def _decide(
 ) -> pd.DataFrame:
     """The table with scores, order, what to keep and why not; `features` holds a row for each of its rows."""
 
-    @torch.inference_mode()
-    def margins(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
-        return run.model.margins(features, torch.from_numpy(left), torch.from_numpy(right)).double().numpy()
-
-    table = table.assign(score=score(run.model, features), row=np.arange(len(table)))
-    table = order(table, keep, min_confidence, margins)
+    groups = pd.factorize(table["series"])[0].astype(np.int64)
+    table = table.assign(score=scores_of(run, features, groups), row=np.arange(len(table)))
+    table = order(table, keep, min_confidence, partial(prediction.margins, run.model, features))
     rows, pick = table["row"].to_numpy(), table["pick"].to_numpy()
     lost = np.flatnonzero(~table["keep"].fillna(False) & (pick >= 0) & (pick != np.arange(len(table))))
     told: list[list[str]] = [[] for _ in range(len(table))]

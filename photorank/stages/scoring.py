@@ -6,26 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from photorank import prediction
 from photorank.comparisons import Comparisons
 from photorank.errors import RunError
 from photorank.runs import Run
 from photorank.stages.fit_head import load_features
 from photorank.store import FeatureStore, Space, fingerprint
-from photorank.training import score
 
 
 def margins(store: FeatureStore, run: Run, data: Comparisons) -> NDArray[np.float64]:
     """(C,) log odds of the left photo being preferred. Raises RunError and StoreError as of `scores`."""
-    found = scores(store, run, data.keys).astype(np.float64)
-    return found[data.left] - found[data.right]
+    return prediction.margins(run.model, features_of(store, run, data.keys), data.left, data.right)
 
 
-def scores(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scores (N,) of the photos with these keys (N, 32).
+def scores(
+    store: FeatureStore, run: Run, keys: NDArray[np.uint8], groups: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Scores (N,) of the photos with these keys (N, 32), of which a key may be there several times.
 
-    Raises RunError where the store has no features as the run was trained on, StoreError that names a photo without.
+    A head that compares two photos gives no scores by itself: its photos' are comparable within the series `groups`
+    (N,) only, which it needs. Raises RunError where the store has no features as the run was trained on, StoreError
+    that names a photo without.
     """
-    return score(run.model, features_of(store, run, keys))
+    return scores_of(run, features_of(store, run, keys), groups)
+
+
+def scores_of(run: Run, features: prediction.Features, groups: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """The same of photos whose features (`features_of`) are at hand."""
+    if run.model.head == "score":
+        return prediction.score(run.model, features)
+    if groups is None:
+        raise ValueError("photos have scores within a series only, and the series are not given")
+    return prediction.group_scores(run.model, features, groups)
 
 
 def features_of(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> dict[str, Tensor]:

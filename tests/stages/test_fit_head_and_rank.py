@@ -164,6 +164,15 @@ def test_series_by_a_table(work: Path, tmp_path: Path) -> None:
         rank([folder], run, tmp_path / "S", series_by=str(tmp_path / "bad.csv"))
 
 
+def test_a_head_over_differences_ranks_too(work: Path, tmp_path: Path) -> None:
+    fit(work, tmp_path / "run", head="difference")
+    run = load_run(tmp_path / "run")
+    assert run.model.head == "difference"
+    table = rank([work / "photos" / name for name in ("s00", "s01")], run, tmp_path / "S").table
+    assert [Path(path).stem for path in table["path"]] == list(FRAMES) * 2
+    np.testing.assert_allclose(table.groupby("series")["score"].sum(), 0, atol=1e-5)
+
+
 def test_probabilities_of_a_series_of_two_are_bradley_and_terrys() -> None:
     table = pd.DataFrame(
         {"path": ["a", "b"], "key": ["", ""], "series": ["s", "s"], "score": [0.3, 1.1], "bracket": [None, None]}
