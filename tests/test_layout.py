@@ -19,6 +19,7 @@ LEVEL = {
     "stages": 3,
     "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1, "terminal": 1,
     "figures": 1, "figure_tables": 1,
+    "report": 1, "thumbnails": 0,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
     "config": 0, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
 }  # fmt: skip
@@ -110,6 +111,7 @@ def test_every_part_has_its_level() -> None:
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
         ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),
+        ("photorank.stages.report", {"torch", "open_clip", "pyiqa", "zarr", "PIL", "simplejpeg"}),
         ("photorank.stages.extract", {"torch", "open_clip", "pyiqa", "torchvision", "pandas", "zarr"}),
     ],
 )
