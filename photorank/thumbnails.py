@@ -33,13 +33,14 @@ def make_thumbnail(rgb: Pixels) -> bytes:
     import simplejpeg
     from PIL import Image
 
-    height, width = rgb.shape[:2]
-    rows, columns = thumbnail_size(height, width)
-    # Two or more rows of the photo for each of the thumbnail's are enough for the eye and a quarter of the time of all.
-    step = max(1, height // (2 * rows))
-    stride = 3 * width * step
-    image = Image.frombuffer("RGB", (width, height // step), rgb, "raw", "RGB", stride, 1)
-    small = image.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=1)
+    height = rgb.shape[0]
+    rows, columns = thumbnail_size(*rgb.shape[:2])
+    # The mean of two rows of the photo for each of the thumbnail's: enough for the eye, and a tenth of the time of all.
+    upper, lower = (rgb[((np.arange(rows) + at) * height / rows).astype(int)] for at in (0.25, 0.75))
+    upper >>= 1
+    lower >>= 1
+    upper += lower
+    small = Image.fromarray(upper).resize((columns, rows), Image.Resampling.BOX)
     jpeg: bytes = simplejpeg.encode_jpeg(np.asarray(small), QUALITY, colorsubsampling="420")
     return jpeg
 
