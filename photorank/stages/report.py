@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
-from photorank.photos import MAX_PIXELS, decode_photo, photo_key, read_photo
+from photorank.photos import decode_photo, photo_key, read_photo
 from photorank.report import Head, write_pages
 from photorank.stages.pipeline import Failure, Progress
 from photorank.stages.workers import each
@@ -21,23 +22,25 @@ from photorank.thumbnails import Thumbnails, thumbnail_size
 
 def write_report(
     table: pd.DataFrame, out: Path, store: Path | None, about: str = "", failures: Sequence[Failure] = (),
-    processes: int = 0, photo_seconds: float = 60.0, max_pixels: int = MAX_PIXELS, progress: Progress | None = None,
+    config: ExtractConfig | None = None, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
     """`report.html` (and `report-2.html` ... of a large ranking) in the folder `out`, from a ranking's table (see
-    `photorank.report.write_pages`), a sentence `about` what ranked it, and the photos that failed.
+    `photorank.report.write_pages`), a sentence `about` what ranked it, and the photos that failed. `config` says how
+    photos are decoded.
 
     Thumbnails are kept in the store, so that the next report makes none; without a store they are forgotten. A photo
     that cannot be decoded any more is in the report, without a thumbnail and with the cause. Raises RunError where the
     report cannot be written.
     """
+    config = config or ExtractConfig()
     with ExitStack() as stack:
         folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="photorank-")))
         thumbnails = Thumbnails(folder)
         paths = {str(key): str(path) for key, path in zip(table["key"], table["path"], strict=True)}
         missing = {path: key for key, path in paths.items() if thumbnails.read(bytes.fromhex(key)) is None}
-        work = functools.partial(_make, store=folder, max_pixels=max_pixels)
+        work = functools.partial(_make, store=folder, max_pixels=config.max_pixels)
         causes: dict[str, str] = {}
-        for done, (path, made) in enumerate(each(work, list(missing), processes, photo_seconds), 1):
+        for done, (path, made) in enumerate(each(work, list(missing), config.workers, config.photo_seconds), 1):
             if isinstance(made, PhotoError):
                 causes[missing[path]] = str(made)
             elif made.hex() != missing[path]:
