@@ -101,7 +101,10 @@ def stars(
     photos: Photos,
     out: Out,
     series_by: Annotated[
-        str, typer.Option(metavar="folder|CSV", help="A folder is a series, or a CSV with columns path, series says.")
+        str,
+        typer.Option(
+            metavar="folder|all|CSV", help="A folder is a series, all are one, or a CSV with columns path, series says."
+        ),
     ] = "folder",
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ sha256, and `decode_photo` goes by the same bytes and no others, so two files th
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -35,8 +36,11 @@ _LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY = 0x010F, 0x0110, 0x0112, 0x8769
 _TAKEN_AT, _OFFSET, _SUBSECOND = 0x9003, 0x9011, 0x9291
 _RATING = 0x4746
+_SECONDS, _APERTURE, _ISO, _BIAS, _MODE, _SERIAL = 0x829A, 0x829D, 0x8827, 0x9204, 0xA402, 0xA431
+_OF_EXPOSURE = frozenset({_SECONDS, _APERTURE, _ISO, _BIAS, _MODE, _SERIAL})
 _WANTED = frozenset({_MAKE, _MODEL, _ORIENTATION, _EXIF_DIRECTORY, _TAKEN_AT, _OFFSET, _SUBSECOND})
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # of one value: BYTE, ASCII, SHORT, LONG, IFD, LONG8, IFD8
+# Of one value: BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL, IFD, LONG8, IFD8.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 10: 8, 13: 4, 16: 8, 18: 8}
 _LONGEST = 1024  # bytes of a value that is worth reading
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -52,6 +56,20 @@ class Header(NamedTuple):
     """Whether this is a JPEG whose header is a well-formed chain."""
     turned: int | None = None
     """The orientation by the container, 1..8, which overrules the one in the EXIF; None where only EXIF can say it."""
+
+
+class Exposure(NamedTuple):
+    """How a photo was exposed, as EXIF has it; None where absent or nonsense."""
+
+    bias: float | None = None
+    """Exposure compensation, stops."""
+    light: float | None = None
+    """Stops of light that the settings let the picture have: log2 of seconds × ISO / aperture²."""
+    seconds: float | None = None
+    bracketed: bool | None = None
+    """Whether the camera says that it made a bracket (EXIF's ExposureMode 2)."""
+    serial: str | None = None
+    """Of the camera's body."""
 
 
 def read_header(data: bytes) -> Header:
@@ -107,13 +125,45 @@ def rating(exif: bytes) -> int | None:
 def details(exif: bytes) -> tuple[str | None, str | None]:
     """When (ISO 8601; no time zone where EXIF has none) and with which camera; each None where absent or nonsense."""
     main = directory(exif)
-    kind, pointer = main.get(_EXIF_DIRECTORY, (0, b""))
-    more = directory(exif, _number(pointer, _order(exif))) if kind == 4 else {}
+    more = _below(exif, main, _WANTED)
     make, model = _text(main, _MAKE), _text(main, _MODEL)
     # "NIKON CORPORATION" makes the "NIKON D90", "EASTMAN KODAK COMPANY" the "KODAK Z612".
     if model.lower().split(" ")[0] not in make.lower().split():
         model = f"{make} {model}".strip()
     return _taken_at(_text(more, _TAKEN_AT), _text(more, _SUBSECOND), _text(more, _OFFSET)), model or None
+
+
+def exposure(exif: bytes) -> Exposure:
+    """How the photo was exposed, and by which body."""
+    found = _below(exif, directory(exif), _OF_EXPOSURE)
+    seconds, aperture, iso = (_quotient(exif, found, tag) for tag in (_SECONDS, _APERTURE, _ISO))
+    light = None
+    if seconds and aperture and iso and min(seconds, aperture, iso) > 0:
+        light = math.log2(seconds * iso / aperture**2)
+    mode = _quotient(exif, found, _MODE)
+    serial = _text(found, _SERIAL).strip(" 0") or None  # zeros only: the field is there and nobody filled it
+    bias = _quotient(exif, found, _BIAS)
+    return Exposure(
+        bias if bias is not None and abs(bias) <= 20 else None, light, seconds, mode == 2 if mode is not None else None,
+        serial,
+    )  # fmt: skip
+
+
+def _below(exif: bytes, main: dict[int, tuple[int, bytes]], wanted: frozenset[int]) -> dict[int, tuple[int, bytes]]:
+    """Wanted tags of the directory that EXIF keeps below the main one."""
+    kind, pointer = main.get(_EXIF_DIRECTORY, (0, b""))
+    return directory(exif, _number(pointer, _order(exif)), wanted) if kind == 4 else {}
+
+
+def _quotient(exif: bytes, directory: dict[int, tuple[int, bytes]], tag: int) -> float | None:
+    """The first number of a SHORT, LONG, RATIONAL or SRATIONAL."""
+    kind, value = directory.get(tag, (0, b""))
+    if kind in (3, 4):
+        return float(_number(value[: _SIZES[kind]], _order(exif)))
+    if kind not in (5, 10):
+        return None
+    above, under = (int.from_bytes(value[at : at + 4], _order(exif) or "big", signed=kind == 10) for at in (0, 4))
+    return above / under if under else None
 
 
 def _read_jpeg(data: bytes) -> Header:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from photorank.errors import PhotoError
-from photorank.metadata import details, orientation, orientation_segment, read_header
+from photorank.metadata import Exposure, details, exposure, orientation, orientation_segment, read_header
 
 if TYPE_CHECKING:
     from photorank.decoding import Pixels
@@ -29,7 +29,9 @@ MAX_PIXELS = 178_956_970
 """Twice the number from which Pillow warns of a decompression bomb; it refuses more by itself."""
 Fit: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Height and width of a photo → those that it will be resized to."""
-_SUFFIXES = tuple(PHOTO_SUFFIXES)
+_SUFFIXES, _RAW_SUFFIXES = tuple(PHOTO_SUFFIXES), tuple(_RAWS.split())
+_BEGINNING = 1 << 18
+"""Bytes; EXIF takes 64 KB and comes first."""
 _DANGLING = "is a link to a file that does not exist"
 
 
@@ -168,6 +170,16 @@ class _Search:
             self.failed[path] = "is not a regular file"
 
 
+def is_raw_name(path: str) -> bool:
+    """Whether the name is one of a camera RAW."""
+    return path.lower().endswith(_RAW_SUFFIXES)
+
+
+def is_beside_raw(path: str) -> bool:
+    """Whether the name is one that cameras give to the picture that they write beside a RAW."""
+    return path.lower().endswith((".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"))
+
+
 def read_photo(path: str) -> bytes:
     """All bytes of a file, at least one.
 
@@ -214,6 +226,15 @@ def photo_orientation(data: bytes) -> int:
 def photo_details(data: bytes) -> tuple[str | None, str | None]:
     """`taken_at` and `camera` of a photo, without decoding it; each None where absent or nonsense."""
     return details(read_header(data).exif)
+
+
+def read_exposure(path: str) -> Exposure:
+    """How the photo at a path was exposed, by what the beginning of the file says; nothing where it cannot be read."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            return exposure(read_header(file.read(_BEGINNING)).exif)
+    except OSError:
+        return Exposure()
 
 
 def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS, fit: Fit | None = None) -> Photo:

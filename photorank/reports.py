@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 from rich.markup import escape
@@ -16,8 +17,6 @@ from photorank.metrics import Estimate
 from photorank.terminal import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from photorank.stages.check import CheckReport
     from photorank.stages.info import StoreInfo
     from photorank.stages.timing import Phases
@@ -89,6 +88,7 @@ def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
         table.add_column("score", justify="right")
         table.add_column("P(best)", justify="right")
         table.add_column("")
+        table.add_column("")
         for row in part.itertuples():
             cells = (
                 str(row.rank),
@@ -96,8 +96,20 @@ def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
                 f"{row.score:.2f}",
                 f"{row.p_best:.2f}",
             )
-            table.add_row(*cells, "keep" if row.keep else "", style="bold green" if row.keep else None)
+            kept = row.keep is not pd.NA and bool(row.keep)
+            notes = [escape(printable(note)) for note in _notes(row)]
+            call = "undecided" if row.keep is pd.NA else "keep" if kept else ""
+            table.add_row(*cells, call, "; ".join(notes), style="bold green" if kept else None)
         yield table
+
+
+def _notes(row: Any) -> Iterator[str]:
+    """What there is to say of a frame, beside its numbers."""
+    if row.bracket:
+        yield f"bracket {row.bracket}"
+    if row.copies:
+        yield f"also {', '.join(Path(str(path)).name for path in row.copies)}"
+    yield from row.reasons
 
 
 def store_tables(info: StoreInfo) -> Iterator[Table | str]:

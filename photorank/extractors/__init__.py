@@ -39,6 +39,7 @@ KINDS = {
     "e2e": "photorank.extractors.e2e",
     "iqa": "photorank.extractors.iqa",
     "own": "photorank.extractors.own",
+    "likeness": "photorank.extractors.likeness",  # not to be configured: `rank` asks for it to tell series apart
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
 

@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from photorank.cells import as_text
 from photorank.comparisons.writing import write_comparisons
 from photorank.errors import ComparisonsError, ConfigError, PhotoError
 from photorank.photos import FailedPath, decode_photo, find_photos, photo_key, read_photo
 from photorank.stages.frames import Pixels
 from photorank.stages.pipeline import Progress
-from photorank.stages.series import as_text
 from photorank.stages.variants import VARIANTS, choose
 from photorank.stages.workers import each
 

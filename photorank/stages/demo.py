@@ -94,7 +94,7 @@ def demo(paths: Sequence[str], out: Path, say: Callable[[str], None], progress: 
         run = _fit(comparisons, out, f"without-{name}", held_out=name)
         told = pd.read_parquet(run / "predictions.parquet")
         predictions.append(told[told["split"] == "val"].assign(source=name))
-        ranking = rank([out / "frames" / name], load_run(run), out / "store")
+        ranking = rank([out / "frames" / name], load_run(run), out / "store", series_by="folder")
         rankings.append(ranking.table.assign(source=name))
     run = _fit(comparisons, out, "all", held_out=None)
     return _report(out, frames, pd.concat(predictions), pd.concat(rankings), run)

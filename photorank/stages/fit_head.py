@@ -105,8 +105,13 @@ def fit_head(
 
 
 def choose_spaces(store: FeatureStore, wanted: Sequence[str]) -> list[Space]:
-    """The spaces named, or all of the store; StoreError where one is missing or a name is ambiguous."""
-    spaces = [store.space(ref) for ref in wanted] if wanted else [space for space in store.spaces() if len(space)]
+    """The spaces named, or all of the store but the likeness (which says nothing of a photo's worth); StoreError where
+    one is missing or a name is ambiguous."""
+    spaces = (
+        [store.space(ref) for ref in wanted]
+        if wanted
+        else [space for space in store.spaces() if len(space) and space.spec.get("kind") != "likeness"]
+    )
     if not spaces:
         raise StoreError(f"{store.path} holds no features yet; run `photorank extract` first")
     names = [space.name for space in spaces]

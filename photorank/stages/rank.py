@@ -1,28 +1,40 @@
-"""rank: photos and a trained run in, the order of each series and the frame to keep out."""
+"""rank: photos and a trained run in, the order of each series and the frames to keep out, with reasons."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
 
+from photorank import prediction
 from photorank.config import ExtractConfig
-from photorank.errors import PhotoError, RunError
+from photorank.errors import PhotoError
 from photorank.extractors import own
+from photorank.extractors.likeness import LIKENESS
+from photorank.grouping import GAP, Grouping
 from photorank.photos import find_photos
+from photorank.reasons import reasons
 from photorank.runs import Run, load_run
 from photorank.stages.cache import cache_store
+from photorank.stages.deciding import Keep, order
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
-from photorank.stages.scoring import scores
-from photorank.stages.series import as_text, series_of
+from photorank.stages.scoring import features_of, scores_of
+from photorank.stages.series import group, series_of
 from photorank.store import FeatureStore
+
+DEFAULT_RUN = Path(__file__).parents[1] / "default_run"
+"""The run that comes with photorank: a head over the weightless statistics (pipelines/embedded_default.py made it)."""
+COLUMNS = ("path", "key", "series", "rank", "score", "p_best", "keep", "reasons", "copies", "bracket")
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,15 @@ class Ranking:
     """What one call found: a row a photo, and the extraction behind it."""
 
     table: pd.DataFrame
-    """path, key (hex), series, rank (1 is best), score, p_best, keep; ordered by series and rank."""
+    """COLUMNS, ordered by series and rank (1 is best). `key` is hex; `keep` is True, False or, undecided, <NA>;
+    `reasons` (lists of text) say what cost a frame that is not kept most against the pick; `copies` are the other paths
+    of the same photo; frames of an exposure bracket name it in `bracket`, and are all kept."""
     extraction: ExtractReport
+
+    @property
+    def undecided(self) -> int:
+        """Photos whose call was too close to be made."""
+        return int(self.table["keep"].isna().sum())
 
 
 class Ranker:
@@ -41,25 +60,29 @@ class Ranker:
         self.run = run
 
     @classmethod
-    def load(cls, run: str | os.PathLike[str]) -> Ranker:
-        """The ranker of a run folder; RunError where it is none."""
-        return cls(load_run(Path(run)))
+    def load(cls, run: str | os.PathLike[str] | None = None) -> Ranker:
+        """The ranker of a run folder, or the one that comes with photorank; RunError where the folder is no run."""
+        return cls(load_run(Path(run) if run is not None else DEFAULT_RUN))
 
     def rank(
         self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None,
-        config: ExtractConfig | None = None,
+        config: ExtractConfig | None = None, series_by: str = "time", keep: str = "1",
+        min_confidence: float | None = None, gap: float = GAP,
     ) -> pd.DataFrame:  # fmt: skip
-        """The table of `photorank rank` (see `Ranking.table`); a folder is a series."""
-        return rank(paths, self.run, Path(store) if store is not None else cache_store(), config=config).table
+        """The table of `photorank rank` (see `Ranking.table`), by its options."""
+        folder = Path(store) if store is not None else cache_store()
+        return rank(paths, self.run, folder, series_by, config, None, Keep.parse(keep), min_confidence, gap).table
 
 
 def rank(
-    paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "folder",
-    config: ExtractConfig | None = None, progress: Progress | None = None,
+    paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "time",
+    config: ExtractConfig | None = None, progress: Progress | None = None, keep: Keep | None = None,
+    min_confidence: float | None = None, gap: float = GAP, thumbnails: bool = False,
 ) -> Ranking:  # fmt: skip
-    """Extract what is missing, score every photo, order each series.
+    """Extract what is missing, score every photo, order each series and decide what to keep (see `deciding.order`).
 
-    `series_by` is `folder`, or a CSV with columns `path, series` (paths absolute or relative to the CSV's folder).
+    `series_by` and `gap` say what a series is (see `series.group`). Copies, and a RAW and its JPEG, are one row.
+    With `thumbnails` the store keeps one of each photo that is decoded now, for a report.
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
     the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
     no photos or none can be used, ConfigError for own code that is not named.
@@ -69,9 +92,8 @@ def rank(
     if not files:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     found = [file.path for file in files]
-    series = dict(
-        zip(found, series_of(found, series_by), strict=True)
-    )  # what is wrong with a CSV is said before the work
+    if series_by != "time":
+        series_of(found, series_by)  # what is wrong with a CSV is said before the work
     with ExitStack() as stack:
         if store is None:
             cache = cache_store().parent
@@ -81,7 +103,9 @@ def rank(
         features = [
             own.named(each, config.features.values()) if each.spec["kind"] == "own" else each for each in run.features
         ]
-        extraction = compute(opened, files, unfit, features, config, progress=progress)
+        if series_by == "time":
+            features.append(LIKENESS)
+        extraction = compute(opened, files, unfit, features, config, progress=progress, thumbnails=thumbnails)
         failed = {failure.path for failure in extraction.failures}
         ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:
@@ -90,46 +114,42 @@ def rank(
                 f"none of the {extraction.photos} photos can be ranked; the first: {first.path}: {first.error}"
             )
         keys = [extraction.keys[path] for path in ranked]
-        groups = pd.factorize(np.array([series[path] for path in ranked], dtype=object))[0]
-        score = scores(opened, run, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), groups)
-        table = pd.DataFrame({"key": [key.hex() for key in keys], "score": score})
-        # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
-        table["path"] = pd.Series(ranked, dtype=object)
-        table["series"] = [series[path] for path in ranked]
-    return Ranking(order(table), extraction)
+        table = _photos(ranked, keys, group(opened, ranked, keys, series_by, gap))
+        values = features_of(opened, run, _packed(table["key"]))
+    return Ranking(_decide(run, values, table, keep, min_confidence), extraction)
 
 
-def order(table: pd.DataFrame) -> pd.DataFrame:
-    """Add rank, p_best and keep to a table with `series` and `score`, and sort it.
+def _photos(paths: Sequence[str], keys: Sequence[bytes], grouping: Grouping) -> pd.DataFrame:
+    """A row a photo: path, key, series, copies, bracket."""
+    copies: dict[int, list[str]] = {original: [] for original in sorted(set(grouping.original))}
+    for at, original in enumerate(grouping.original):
+        if at != original:
+            copies[original].append(paths[at])
+    # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
+    table = pd.DataFrame({"path": pd.Series([paths[at] for at in copies], dtype=object)})
+    table["key"] = [keys[at].hex() for at in copies]
+    table["series"] = [grouping.series[at] for at in copies]
+    table["copies"] = pd.Series(list(copies.values()), dtype=object)
+    table["bracket"] = pd.Series([grouping.bracket[at] for at in copies], dtype=object)
+    return table
 
-    `p_best` is the softmax of the scores within a series: the probability that Luce's choice axiom (1959), of which
-    Bradley-Terry is the case of two, gives to a frame of being chosen among all of them.
-    """
-    best = table.groupby("series")["score"].transform("max")
-    shifted = pd.Series(np.exp(table["score"] - best), index=table.index)
-    table["p_best"] = shifted / shifted.groupby(table["series"]).transform("sum")
-    table = table.sort_values(["series", "score"], ascending=[True, False], ignore_index=True)
-    table["rank"] = table.groupby("series").cumcount() + 1
-    table["keep"] = table["rank"] == 1
-    return table[["path", "key", "series", "rank", "score", "p_best", "keep"]]
+
+def _packed(keys: pd.Series) -> NDArray[np.uint8]:
+    """(N, 32) of keys in hex."""
+    return np.frombuffer(b"".join(map(bytes.fromhex, keys)), np.uint8).reshape(-1, 32)
 
 
-def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
-    """`ranking.csv` and `ranking.parquet` in the folder `out`, each written whole or not at all.
-
-    Raises RunError where they cannot be written.
-    """
-    shown = table.assign(path=[as_text(path) for path in table["path"]])
-    written = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, write in (("ranking.csv", shown.to_csv), ("ranking.parquet", shown.to_parquet)):
-            part = out / f".{name}.part"
-            write(part, index=False)
-            part.replace(out / name)
-            written.append(out / name)
-    except OSError as error:
-        raise RunError(
-            f"the ranking cannot be written to {out}: {error.strerror or error}; name another --out"
-        ) from error
-    return written
+def _decide(
+    run: Run, features: dict[str, Tensor], table: pd.DataFrame, keep: Keep | None, min_confidence: float | None
+) -> pd.DataFrame:
+    """The table with scores, order, what to keep and why not; `features` holds a row for each of its rows."""
+    groups = pd.factorize(table["series"])[0].astype(np.int64)
+    table = table.assign(score=scores_of(run, features, groups), row=np.arange(len(table)))
+    table = order(table, keep, min_confidence, partial(prediction.margins, run.model, features))
+    rows, pick = table["row"].to_numpy(), table["pick"].to_numpy()
+    lost = np.flatnonzero(~table["keep"].fillna(False) & (pick >= 0) & (pick != np.arange(len(table))))
+    told: list[list[str]] = [[] for _ in range(len(table))]
+    for at, why in zip(lost, reasons(run.model, run.features, features, rows[lost], rows[pick[lost]]), strict=True):
+        told[at] = why
+    table["reasons"] = pd.Series(told, dtype=object)
+    return table[list(COLUMNS)]

@@ -16,7 +16,7 @@ from photorank.store import FeatureStore, Space, fingerprint
 
 def margins(store: FeatureStore, run: Run, data: Comparisons) -> NDArray[np.float64]:
     """(C,) log odds of the left photo being preferred. Raises RunError and StoreError as of `scores`."""
-    return prediction.margins(run.model, _features(store, run, data.keys), data.left, data.right)
+    return prediction.margins(run.model, features_of(store, run, data.keys), data.left, data.right)
 
 
 def scores(
@@ -28,7 +28,11 @@ def scores(
     (N,) only, which it needs. Raises RunError where the store has no features as the run was trained on, StoreError
     that names a photo without.
     """
-    features = _features(store, run, keys)
+    return scores_of(run, features_of(store, run, keys), groups)
+
+
+def scores_of(run: Run, features: prediction.Features, groups: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """The same of photos whose features (`features_of`) are at hand."""
     if run.model.head == "score":
         return prediction.score(run.model, features)
     if groups is None:
@@ -36,7 +40,8 @@ def scores(
     return prediction.group_scores(run.model, features, groups)
 
 
-def _features(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> dict[str, Tensor]:
+def features_of(store: FeatureStore, run: Run, keys: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """What the run's model looks at of photos, a (N, dim) tensor a space; keys and errors as of `scores`."""
     spaces = [_space(store, run, number) for number in range(len(run.features))]
     return load_features(store, spaces, keys, f"extract them as {run.path} was trained")
 

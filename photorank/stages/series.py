@@ -1,4 +1,4 @@
-"""Which series a photo is of: its folder's, or the one that a CSV names."""
+"""Which series a photo is of: by time and likeness, its folder's, the one that a CSV names, or one for all."""
 
 from __future__ import annotations
 
@@ -8,30 +8,62 @@ from pathlib import Path
 
 import pandas as pd
 
-from photorank.errors import ConfigError
+from photorank.cells import as_text, plain
+from photorank.errors import ConfigError, StoreError
+from photorank.extractors.likeness import LIKENESS
+from photorank.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
+from photorank.photos import read_exposure
+from photorank.store import FeatureStore
+
+
+def group(
+    store: FeatureStore, paths: Sequence[str], keys: Sequence[bytes], series_by: str = "time", gap: float = GAP
+) -> Grouping:
+    """The series of the photos at `paths`, whose keys are `keys` and which the store has seen; see `Grouping`.
+
+    `series_by` is `time` (by capture time and likeness: the store must have `LIKENESS` of the photos; `gap`: the most
+    seconds between two frames of one series), or as for `series_of`. Raises ConfigError as of `series_of`, StoreError
+    where the store has no likeness of a photo.
+    """
+    by_clock = series_by == "time"
+    table = store.files()
+    columns = (table[name].to_pylist() for name in ("path", "taken_at", "camera"))
+    seen = {path: about for path, *about in zip(*columns, strict=True)}
+    shots = []
+    for path, key in zip(paths, keys, strict=True):
+        taken_at, camera = seen[os.fsencode(path)]
+        shots.append(Shot(path, key, taken_at, camera, read_exposure(path) if by_clock else UNKNOWN))
+    if not by_clock:
+        return by_name(shots, series_of(paths, series_by))
+    space = store.find_space(LIKENESS.name, LIKENESS.spec)
+    if space is None:
+        raise StoreError(f"{store.path} has no {LIKENESS.name} of these photos; extract it with the other features")
+    return by_time(shots, space.load(keys)[1], gap)
 
 
 def series_of(paths: Sequence[str], series_by: str) -> list[str]:
-    """The series of each photo: its folder, or what a CSV says; ConfigError where it names none for a photo."""
+    """The series of each photo, by what needs no look at it: `folder`, `all` (one series), or a CSV with columns
+    `path, series` (paths absolute or relative to the CSV's folder); ConfigError where that names none for a photo."""
     if series_by == "folder":
         return [as_text(str(Path(path).parent)) for path in paths]
+    if series_by == "all":
+        return ["all"] * len(paths)
     file = Path(series_by)
     if not file.is_file():
-        raise ConfigError(f"--series-by is `folder` or a CSV file with columns path, series; {series_by!r} is neither")
+        raise ConfigError(
+            "--series-by is `folder`, `all`, a CSV file with columns path, series, or for rank `time`; "
+            f"{series_by!r} is neither"
+        )
     try:
-        table = pd.read_csv(file, dtype=str)
+        table = pd.read_csv(file, dtype=str, encoding="utf-8-sig")
         given = {
-            os.path.abspath(file.parent / path): name for path, name in zip(table["path"], table["series"], strict=True)
-        }
+            os.path.abspath(file.parent / plain(path)): plain(name)
+            for path, name in zip(table["path"], table["series"], strict=True) if isinstance(name, str)
+        }  # fmt: skip
     except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
         raise ConfigError(f"{file} is not a CSV with the columns path and series") from error
-    unnamed = [path for path in paths if not isinstance(given.get(path), str)]
+    unnamed = [path for path in paths if as_text(path) not in given]
     if unnamed:
         more = f" and {len(unnamed) - 1} more photos" if len(unnamed) > 1 else ""
-        raise ConfigError(f"{file} names no series for {unnamed[0]}{more}; add a row for each")
-    return [given[path] for path in paths]
-
-
-def as_text(name: str) -> str:
-    """The name with bytes that are no UTF-8 as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+        raise ConfigError(f"{file} names no series for {as_text(unnamed[0])}{more}; add a row for each")
+    return [given[as_text(path)] for path in paths]

@@ -48,7 +48,7 @@ def stars(
 ) -> StarsReport:
     """Compare the rated photos of each series, two by two, and write the new comparisons file `out`.
 
-    `series_by` as for `rank`. A rejected photo counts as one of 0 stars; photos without a rating are not compared.
+    `series_by` as for `series_of`. A rejected photo counts as one of 0 stars; photos without a rating are not compared.
     p_left is logistic in the difference of stars (Bradley-Terry), with the odds `ODDS` a star; the sides are drawn by a
     fixed seed. Raises PhotoError where there are no photos, ComparisonsError where no two ratings of a series differ.
     """

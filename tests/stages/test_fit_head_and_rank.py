@@ -17,9 +17,10 @@ import photorank as package
 from photorank.config import ExtractConfig, HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError, StoreError
 from photorank.runs import load_run
+from photorank.stages.deciding import order
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
-from photorank.stages.rank import order, rank
+from photorank.stages.rank import COLUMNS, rank
 from photorank.store import FeatureStore, fingerprint
 from tests.conftest import Run, make_picture
 
@@ -96,7 +97,7 @@ def test_ranking_keeps_the_sharp_frame_of_series_never_seen(work: Path, tmp_path
             make_picture(number, 200, 150).filter(ImageFilter.GaussianBlur(radius)).save(
                 series / f"{name}.jpg", quality=98
             )
-    table = package.Ranker.load(work / "run").rank([tmp_path / "new"], tmp_path / "S")
+    table = package.Ranker.load(work / "run").rank([tmp_path / "new"], tmp_path / "S", series_by="folder")
     assert [Path(path).stem for path in table["path"]] == list(FRAMES) * 2
     assert list(table["rank"]) == [1, 2, 3] * 2
     assert list(table["keep"]) == [True, False, False] * 2
@@ -121,9 +122,11 @@ def test_the_command_line_from_photos_to_a_ranking(work: Path, tmp_path: Path, p
     with (out / "ranking.csv").open(newline="") as file:
         (first, _, _, second, _, _) = list(csv.DictReader(file))
     assert [Path(row["path"]).name for row in (first, second)] == ["sharp.png", "sharp.png"]
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(out / "ranking.parquet"), pd.read_csv(out / "ranking.csv"), check_dtype=False, rtol=1e-4
-    )
+    parquet, table = pd.read_parquet(out / "ranking.parquet"), pd.read_csv(out / "ranking.csv")
+    assert list(parquet) == list(table) == list(COLUMNS)
+    numbers = ["path", "key", "series", "rank", "score", "p_best", "keep"]
+    pd.testing.assert_frame_equal(parquet[numbers], table[numbers], check_dtype=False, rtol=1e-4)
+    assert ["; ".join(each) for each in parquet["reasons"]] == list(table["reasons"].fillna(""))
 
 
 def test_rank_reports_bad_photos_and_ranks_the_others(work: Path, tmp_path: Path, photorank: Run) -> None:
@@ -173,7 +176,9 @@ def test_a_head_over_differences_ranks_too(work: Path, tmp_path: Path) -> None:
 
 
 def test_probabilities_of_a_series_of_two_are_bradley_and_terrys() -> None:
-    table = pd.DataFrame({"path": ["a", "b"], "key": ["", ""], "series": ["s", "s"], "score": [0.3, 1.1]})
+    table = pd.DataFrame(
+        {"path": ["a", "b"], "key": ["", ""], "series": ["s", "s"], "score": [0.3, 1.1], "bracket": [None, None]}
+    )
     ranked = order(table)
     assert list(ranked["path"]) == ["b", "a"]
     np.testing.assert_allclose(ranked["p_best"][0], 1 / (1 + np.exp(-0.8)))

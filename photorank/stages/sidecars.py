@@ -1,0 +1,100 @@
+"""What was decided, as ratings and labels in XMP sidecars, where photo software looks for them. No photo is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from photorank.errors import PhotoError
+from photorank.photos import FailedPath, read_photo
+from photorank.xmp import mark, new_xmp
+
+Style = Literal["lightroom", "darktable"]
+MARKS = {True: {"Rating": "5", "Label": "Green"}, False: {"Rating": "1", "Label": "Red"}}
+"""What a frame to keep gets, and one not to keep. Nothing is rejected (−1): some programs hide or delete what is."""
+
+
+@dataclass
+class SidecarsReport:
+    """What was done, or with `dry_run` would be."""
+
+    written: list[tuple[str, bool]] = field(default_factory=list)
+    """Sidecars that were made or changed, and whether their photo is kept."""
+    unchanged: int = 0
+    given: int = 0
+    """Sidecars with a rating or label of their own, which was left as it is."""
+    failures: list[FailedPath] = field(default_factory=list)
+
+
+def write_sidecars(
+    ranking: pd.DataFrame, style: Style = "lightroom", overwrite: bool = False, dry_run: bool = False
+) -> SidecarsReport:
+    """Put `MARKS` into the sidecars of a ranking's photos and their copies; undecided ones are left alone.
+
+    `lightroom`: `IMG.xmp`; `darktable`: `IMG.CR2.xmp`. Only the two marks change in a sidecar that is there, and those
+    that it has already are left alone unless `overwrite`. One that cannot be parsed, read or written is reported, and
+    the others are done.
+    """
+    report = SidecarsReport()
+    wanted: dict[Path, dict[str, bool]] = {}
+    for path, keep, copies in zip(ranking["path"], ranking["keep"], ranking["copies"], strict=True):
+        if not pd.isna(keep):
+            for each in (path, *copies):
+                wanted.setdefault(_sidecar(each, style), {})[each] = bool(keep)
+    for sidecar, photos in wanted.items():
+        try:
+            if len(set(photos.values())) > 1:
+                names = ", ".join(Path(photo).name for photo in sorted(photos))
+                raise PhotoError(f"is of photos to keep and not to keep ({names}); take --xmp-style darktable")
+            _write(sidecar, next(iter(photos.values())), overwrite, dry_run, report)
+        except PhotoError as error:
+            report.failures.append(FailedPath(str(sidecar), str(error)))
+        except OSError as error:
+            report.failures.append(FailedPath(str(sidecar), f"cannot be written ({error.strerror or error})"))
+    return report
+
+
+def _sidecar(path: str, style: Style) -> Path:
+    photo = Path(path)
+    name = photo.stem if style == "lightroom" else photo.name
+    lower, upper = photo.with_name(f"{name}.xmp"), photo.with_name(f"{name}.XMP")
+    return upper if os.path.lexists(upper) and not os.path.lexists(lower) else lower
+
+
+def _write(sidecar: Path, keep: bool, overwrite: bool, dry_run: bool, report: SidecarsReport) -> None:
+    there = os.path.lexists(sidecar)
+    data = read_photo(str(sidecar)) if there else b""
+    marked = mark(data, MARKS[keep], overwrite) if there else new_xmp(MARKS[keep])
+    if there and not overwrite and marked != mark(data, MARKS[keep], overwrite=True):
+        report.given += 1
+    if marked == data:
+        report.unchanged += 1
+        return
+    if there and not os.access(sidecar, os.W_OK):
+        raise PhotoError("is read-only")
+    if not dry_run:
+        _replace(Path(os.path.realpath(sidecar)), marked)  # of a link, the file that it leads to
+    report.written.append((str(sidecar), keep))
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write a file whole or not at all, with the permissions of the one that it replaces."""
+    part = file.with_name(f".{secrets.token_hex(4)}.xmp.part")
+    try:
+        with part.open("xb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        if file.exists():
+            shutil.copymode(file, part)
+        part.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

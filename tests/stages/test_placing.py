@@ -1,0 +1,82 @@
+"""Kept frames copied and linked: nothing is overwritten, moved or deleted."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from photorank.errors import PhotoError
+from photorank.stages.placing import place
+from tests.stages.test_sidecars import contents, ranking
+
+
+def two_folders(tmp_path: Path) -> pd.DataFrame:
+    """a/1.jpg kept, with a RAW and a copy; b/1.jpg kept; b/2.jpg not, b/3.jpg undecided."""
+    keeps = {"a/1.jpg": True, "b/1.jpg": True, "b/2.jpg": False, "b/3.jpg": None}
+    for name in (*keeps, "a/1.CR2", "a/copy.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(f"photo {name}".encode())
+    table = ranking(**{str(tmp_path / name): keep for name, keep in keeps.items()})
+    table.at[0, "copies"] = [str(tmp_path / "a/1.CR2"), str(tmp_path / "a/copy.jpg")]
+    return table
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_kept_frames_and_their_raws_are_placed_once(tmp_path: Path, how: str) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out" / "kept"
+    planned = place(table, out, how, dry_run=True)  # type: ignore[arg-type]
+    assert not out.exists()
+    done = place(table, out, how)  # type: ignore[arg-type]
+    assert planned.placed == done.placed
+    assert contents(out) == {"1.jpg": b"photo a/1.jpg", "1.CR2": b"photo a/1.CR2", "1_2.jpg": b"photo b/1.jpg"}
+    assert all(path.is_symlink() == (how == "link") for path in out.iterdir())
+    again = place(table, out, how)  # type: ignore[arg-type]
+    assert (again.placed, again.unchanged) == ([], 3)
+    assert len(list(out.iterdir())) == 3
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_what_is_there_is_never_overwritten(tmp_path: Path, how: str) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "1.jpg").write_bytes(b"somebody else's")
+    (out / "1_2.jpg").symlink_to(tmp_path / "gone.jpg")
+    (out / "1.CR2").mkdir()
+    done = place(table, out, how)  # type: ignore[arg-type]
+    assert [Path(target).name for _, target in done.placed] == ["1_3.jpg", "1_2.CR2", "1_4.jpg"]
+    assert (out / "1.jpg").read_bytes() == b"somebody else's"
+    assert (out / "1_2.jpg").is_symlink()
+
+
+def test_copying_where_the_photos_are_changes_nothing(tmp_path: Path) -> None:
+    table = two_folders(tmp_path)
+    before = contents(tmp_path / "a")
+    done = place(table.iloc[:1], tmp_path / "a", "copy")
+    assert (done.placed, done.unchanged) == ([], 2)
+    assert contents(tmp_path / "a") == before
+
+
+def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out"
+    (tmp_path / "a/1.jpg").unlink()
+    done = place(table, out, "copy")
+    assert [(Path(each.path).name, each.error) for each in done.failures] == [
+        ("1.jpg", "cannot be copied (No such file or directory)")
+    ]
+    assert sorted(contents(out)) == ["1.CR2", "1.jpg"]
+    assert contents(out)["1.jpg"] == b"photo b/1.jpg"
+
+
+def test_where_no_links_can_be_made_a_sentence_says_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(1314, "a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    (failure, *_) = place(two_folders(tmp_path), tmp_path / "out", "link").failures
+    assert failure.error == "cannot be linked (a required privilege is not held by the client); use --copy-to"
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    table = two_folders(tmp_path)
+    with pytest.raises(PhotoError, match="there can be no folder"):
+        place(table, tmp_path / "a" / "1.jpg", "copy")

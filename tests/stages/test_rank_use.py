@@ -1,0 +1,115 @@
+"""rank from the command line: series by time, and what is done with the frames to keep."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from photorank.cli import app
+from photorank.comparisons.tables import Columns, comparisons_of_table
+from photorank.config import ExtractConfig, HeadConfig
+from photorank.ratings import stars_of
+from photorank.stages.extract import extract
+from photorank.stages.fit_head import fit_head
+from photorank.stages.ranking_files import write_ranking
+from tests.conftest import make_picture
+from tests.timelines import Roll, brackets, bursts
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head that was hardly trained."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = []
+    for number in range(4):
+        for side in ("left", "right"):
+            make_picture(number, 96, 96 if side == "left" else 72).save(folder / f"{number}-{side}.png")
+        rows.append((number, f"{number}-left.png", f"{number}-right.png", 1.0))
+    pd.DataFrame(rows, columns=["series", "left", "right", "p_left"]).to_csv(folder / "c.csv", index=False)
+    extract([folder], folder / "store", ExtractConfig(workers=1))
+    fit_head(folder / "store", folder / "c.csv", HeadConfig(epochs=2), folder / "run", folder)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def roll(tmp_path_factory: pytest.TempPathFactory) -> Roll:
+    """Bursts and brackets."""
+    made = Roll(tmp_path_factory.mktemp("roll"), lambda number: make_picture(number, 192, 144))
+    bursts(made, range(2), parts=2)
+    brackets(made, range(2, 4))
+    return made
+
+
+def rank(run: Path, roll: Roll, store: Path, *options: object) -> str:
+    arguments = ["rank", roll.folder, "--model", run, "--store", store, "--workers", 1, *options]
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_kept_frames_get_sidecars_copies_and_links_and_the_photos_stay_as_they_are(
+    run: Path, roll: Roll, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in roll.folder.iterdir()}
+    use = ("--xmp", "--xmp-style", "darktable", "--copy-to", tmp_path / "kept", "--link-to", tmp_path / "links")
+    dry = rank(run, roll, tmp_path / "S", *use, "--dry-run")
+    assert set(roll.folder.iterdir()) == set(before)
+    assert not (tmp_path / "kept").exists()
+    assert dry.count("would write ") == len(roll.series)
+    told = json.loads(rank(run, roll, tmp_path / "S", *use, "--json"))
+    assert {path: path.read_bytes() for path in before} == before
+    kept = {row["path"] for row in told["ranking"] if row["keep"]}
+    found = {row["path"]: (row["series"], row["bracket"]) for row in told["ranking"]}
+    assert {path for path, (_, bracket) in found.items() if bracket} == set(roll.brackets) <= kept
+    assert {found[path][0] for path in kept} == {name for name, _ in found.values()}
+    assert dry.count("would be copied: ") == len(kept) == len(told["copied"]["placed"])
+    assert {path for path in map(str, before) if stars_of(path) == 5} == kept
+    assert {path for path in map(str, before) if stars_of(path) == 1} == set(roll.series) - kept
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {Path(path).name for path in kept}
+    assert {str(path.readlink()) for path in (tmp_path / "links").iterdir()} == kept
+    again = rank(run, roll, tmp_path / "S", *use)
+    assert f"wrote 0 sidecars; {len(before)} stay as they are" in again
+    assert f"copied 0 photos; {len(kept)} were there already" in again
+
+
+def test_series_are_by_time_unless_told_otherwise(run: Path, roll: Roll, tmp_path: Path) -> None:
+    def series(*options: object) -> int:
+        told = json.loads(rank(run, roll, tmp_path / "S", "--json", *options))
+        return len({row["series"] for row in told["ranking"]})
+
+    assert series() == len(set(roll.series.values()))
+    assert series("--gap", "0") > len(set(roll.series.values()))
+    assert series("--series-by", "folder") == series("--series-by", "all") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--gap", "3", "--series-by", "folder"], "--gap is for --series-by time"),
+        (["--dry-run"], "--dry-run is for --xmp"),
+        (["--xmp-overwrite"], "--xmp-overwrite is for --xmp"),
+    ],
+)
+def test_options_without_the_one_that_they_are_of_are_refused(options: list[str], says: str) -> None:
+    done = CliRunner().invoke(app, ["rank", "p", *options], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_a_written_ranking_is_inert_in_a_spreadsheet_and_read_back_as_it_was(tmp_path: Path) -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\ttab", "'=quoted", "'plain", "<img src=x onerror=alert(1)>"]
+    names += ['"quotes", commas', "two\nlines", "\u202egpj.\u202c", "\udcff"]
+    shown = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    table = pd.DataFrame({"path": pd.Series(names, dtype=object), "key": "00", "series": shown[::-1]})
+    table = table.assign(rank=1, score=-0.5, p_best=1.0, keep=pd.array([True] * len(names), dtype="boolean"))
+    table["reasons"], table["copies"] = ([[]] * len(names), [[name] for name in names])
+    table["bracket"] = pd.Series(["=b", *[None] * (len(names) - 1)], dtype=object)
+    write_ranking(table, tmp_path)
+    raw = pd.read_csv(tmp_path / "ranking.csv", dtype=str, keep_default_na=False)
+    for column in ("path", "series", "copies", "bracket"):
+        assert not [cell for cell in raw[column] if cell[:1] in tuple("=+-@\t\r")], column
+    read = comparisons_of_table(tmp_path / "ranking.csv", Columns("path", "series", p_left="p_best"))
+    assert list(read["left"]) == [name.strip() for name in shown]
+    assert list(read["right"]) == [name.strip() for name in shown[::-1]]
