@@ -38,6 +38,7 @@ ALLOWED_BESIDE = {
     ("cli_e2e", "cli_options"),
     ("cli_fit_head", "cli_options"),
     ("config_head", "config_features"),
+    ("config_head", "errors"),
     ("cli_rank", "cli_options"),
     ("cli_rank", "cli_use"),
     ("cli", "cli_sweep"),
