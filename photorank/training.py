@@ -27,6 +27,10 @@ _MEMBERS = 16
 """Heads trained at once, at most: their batches are to stay in the processor's cache."""
 
 
+_PHOTOS = 512
+"""Photos that are standardised at once."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """One training: how, and on which comparisons."""
@@ -124,7 +128,7 @@ def _train(
         if same not in standards:
             photos = torch.from_numpy(np.unique([comparisons.left[rows], comparisons.right[rows]]))
             model.fit_standardisation({space: values[photos] for space, values in seen.items()})
-            standards[same] = model, _in_precision(model.standardise(seen), model, config)
+            standards[same] = model, _standardised(model, seen, config)
         model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
         stopping = hold_out(comparisons.series[rows], config.stop_fraction, config.seed + 1)
         fit, stop = (
@@ -166,8 +170,17 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.floa
     return rows[kept], weight / weight.mean()
 
 
-def _in_precision(
-    standard: dict[str, Tensor], model: MultiFeaturePairwiseRanker, config: HeadConfig
+def _standardised(
+    model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], config: HeadConfig
 ) -> dict[str, Tensor]:
+    """What `model.fuse` takes of all photos, visual spaces in the precision that they are projected in."""
     precision = best_precision("cpu") if config.precision == "auto" else config.precision
-    return standard | {space: standard[space].to(getattr(torch, precision)) for space in model.visual}
+    found = {
+        space: torch.empty(values.shape, dtype=getattr(torch, precision) if space in model.visual else torch.float32)
+        for space, values in features.items()
+    }
+    for at in range(0, len(next(iter(features.values()))), _PHOTOS):
+        part = slice(at, at + _PHOTOS)
+        for space, values in model.standardise({space: values[part] for space, values in features.items()}).items():
+            found[space][part] = values
+    return found

@@ -6,8 +6,9 @@ FEATURES.npz has `names` (`000015-01.JPG`), `clip`, `cnn` and `iqa`, a row a pho
 PhotoTriage's official lists, of which it has all photos of train and val.
 
 fit    the command, from the store to the run folder
-loop   training alone beside the usual loop (a Dataset of dicts, a DataLoader without workers, batches of 32, two forward
-       passes a pair, float32, PyTorch's threads as they are) of the same network, in turns in one process
+loop   training alone beside the usual loop (a Dataset of dicts, a DataLoader without workers, batches of 32, two
+       forward passes a pair, float32, PyTorch's threads as they are) of the same network, in turns in one process;
+       the loop goes over the comparisons nine times in all, which is enough for its accuracy
 sweep  the ablation; beside it the same fits one by one in this process, and as commands. Of those one fold's fits and
        one command a subset are timed, and scaled to all.
 """
@@ -45,7 +46,7 @@ from photorank.store import FeatureStore
 from photorank.training import build_head, one_thread, train_head, train_heads
 
 ROLES = {"clip": "visual", "resnet50": "visual", "iqa": "statistic"}
-EPOCHS, TURNS = 30, 3
+EPOCHS, LOOP_EPOCHS, TURNS = 30, 9, 3
 Features = dict[str, torch.Tensor]
 
 
@@ -97,12 +98,9 @@ def prepare(npz: Path, pairlists: Path, folder: Path) -> tuple[Path, Path]:
     """The store and the comparisons, made where they are not there yet."""
     store, comparisons = folder / "store", folder / "comparisons.csv"
     if not store.exists():
-        for name, vectors, role in (
-            ("clip", "clip", "visual"),
-            ("resnet50", "cnn", "visual"),
-            ("iqa", "iqa", "statistic"),
-        ):
-            import_features(store, npz, name, role, "planted", "names", vectors, folder / "train_val_imgs", absent=True)
+        photos = folder / "train_val_imgs"
+        for name, vectors in (("clip", "clip"), ("resnet50", "cnn"), ("iqa", "iqa")):
+            import_features(store, npz, name, ROLES[name], "planted", "names", vectors, photos, absent=True)
     if not comparisons.exists():
         phototriage(pairlists, comparisons)
     return store, comparisons
@@ -110,20 +108,9 @@ def prepare(npz: Path, pairlists: Path, folder: Path) -> tuple[Path, Path]:
 
 def fit_command(store: Path, comparisons: Path, out: Path, *options: str) -> float:
     """Wall seconds of the command."""
-    command = [
-        sys.executable,
-        "-m",
-        "photorank",
-        "fit-head",
-        "--store",
-        store,
-        "--comparisons",
-        comparisons,
-        "--out",
-        out,
-    ]
+    command = [sys.executable, "-m", "photorank", "fit-head", *options, "--store", str(store), "--out", str(out)]
     started = time.perf_counter()
-    subprocess.run([*map(str, command), *options], check=True, capture_output=True)
+    subprocess.run([*command, "--comparisons", str(comparisons)], check=True, capture_output=True)
     return time.perf_counter() - started
 
 
@@ -160,21 +147,20 @@ def part_fit(store: Path, comparisons: Path, folder: Path) -> dict[str, Any]:
 
 def part_loop(features: Features, data: Comparisons) -> dict[str, Any]:
     config = HeadConfig(epochs=EPOCHS, patience=EPOCHS)
-    pairs = EPOCHS * len(data.rows("train"))
+    train = data.rows("train")
+    fit = train[~hold_out(data.series[train], config.stop_fraction, config.seed + 1)]
+    pairs, photos = EPOCHS * len(fit), EPOCHS * len(np.unique([data.left[fit], data.right[fit]]))
     loop = usual_loop(features, data, config)
     ratios, seconds, loop_seconds = [], [], []
     for _ in range(TURNS):
         started = time.perf_counter()
         trained = train_head(features, ROLES, data, config)
         seconds.append(time.perf_counter() - started)
-        other = [next(loop) for _ in range(EPOCHS // TURNS)]
-        loop_seconds.append(TURNS * sum(each for _, each in other))
+        other = [next(loop) for _ in range(LOOP_EPOCHS // TURNS)]
+        loop_seconds.append(EPOCHS * statistics.mean(each for _, each in other))
         ratios.append(loop_seconds[-1] / seconds[-1])
     precision = best_precision("cpu")
-    done = (
-        operations(trained.model, pairs) * len(np.unique(data.keys, axis=0)) / len(data)
-    )  # about as many photos as pairs
-    share = done / statistics.median(seconds) / product_rate(precision)
+    share = operations(trained.model, photos) / statistics.median(seconds) / product_rate(precision)
     return {
         "pairs_a_second": pairs / statistics.median(seconds),
         "loop_pairs_a_second": pairs / statistics.median(loop_seconds),
