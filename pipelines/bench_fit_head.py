@@ -8,7 +8,7 @@ PhotoTriage's official lists, of which it has all photos of train and val.
 fit    the command, from the store to the run folder
 loop   training alone beside the usual loop (a Dataset of dicts, a DataLoader without workers, batches of 32, two
        forward passes a pair, float32, PyTorch's threads as they are) of the same network, in turns in one process;
-       the loop goes over the comparisons nine times in all, which is enough for its accuracy
+       the loop goes over the comparisons six times in all, which is enough for its accuracy
 sweep  the ablation, 105 trainings
 singles  its trainings together, beside the same one by one in this process, and as commands: of those the fits of one
        seed and one command a subset are timed, and scaled to all
@@ -47,7 +47,7 @@ from photorank.store import FeatureStore
 from photorank.training import build_head, one_thread, train_head, train_heads
 
 ROLES = {"clip": "visual", "resnet50": "visual", "iqa": "statistic"}
-EPOCHS, LOOP_EPOCHS, TURNS = 30, 9, 3
+EPOCHS, LOOP_EPOCHS, TURNS = 30, 6, 3
 PARTS = ("fit", "loop", "sweep", "singles")
 Features = dict[str, torch.Tensor]
 
