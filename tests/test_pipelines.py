@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from photorank.comparisons.phototriage import read_phototriage
+from photorank.config import E2eConfig, load_config
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -33,6 +34,8 @@ def test_the_experiment_runs_whole_and_goes_on(
     monkeypatch.syspath_prepend(str(PIPELINES))
     import phototriage
 
+    for config, settings in phototriage.SIAMESE.values():
+        load_config(E2eConfig, "e2e", config, settings)
     monkeypatch.setattr(sys, "argv", ["phototriage.py", "--smoke", "--out", str(tmp_path), "--set", "epochs=2"])
     phototriage.main()
     report = (tmp_path / "report.md").read_text()
