@@ -24,7 +24,7 @@ def rank(
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no vectors.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
+        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv, ranking.parquet and report.html there.")
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="The config that the run's features of `kind: own` were extracted with.")
@@ -81,31 +81,32 @@ def rank(
     from photorank.stages.rank import DEFAULT_RUN
     from photorank.stages.rank import rank as stage
     from photorank.stages.ranking_files import records, write_ranking
+    from photorank.stages.report import write_report
 
     resolved = load_extract_config(config, (), device, batch_size, workers, weights_dir)
     wanted, run = Keep.parse(keep), load_run(model or DEFAULT_RUN)
+    by = f"the run {model}" if model is not None else "the run that comes with photorank, which knows technical faults"
     if model is None:
-        terminal.say(
-            "ranked by the run that comes with photorank, which knows technical faults; --model RUN names yours"
-        )
+        terminal.say(f"ranked by {by}; --model RUN names one of yours")
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
         store = None if no_store else store or cache_store()
         seconds = GAP if gap is None else gap
-        ranking = stage(photos, run, store, series_by, resolved, progress, wanted, min_confidence, seconds)
-    written = write_ranking(ranking.table, out) if out is not None else []
+        thumbnails = out is not None and store is not None
+        ranking = stage(
+            photos, run, store, series_by, resolved, progress, wanted, min_confidence, seconds, thumbnails
+        )  # fmt: skip
+    written = []
+    if out is not None:
+        written = write_ranking(ranking.table, out)
+        with terminal.stoppable(f"the ranking is in {out}"), terminal.progress("report") as progress:
+            failures = ranking.extraction.failures
+            written += write_report(ranking.table, out, store, f"Ranked by {by}.", failures, resolved, progress)
     used = use.of(ranking.table)
     if as_json:
-        failures = [asdict(each) for each in ranking.extraction.failures]
-        terminal.print_json(
-            {
-                "ranking": records(ranking.table),
-                "undecided": ranking.undecided,
-                "model": str(run.path),
-                "failures": failures,
-                **used.as_json(),
-            }
-        )
+        found = {"ranking": records(ranking.table), "undecided": ranking.undecided, "model": str(run.path)}
+        failed = [asdict(each) for each in ranking.extraction.failures]
+        terminal.print_json({**found, "failures": failed, **used.as_json()})
         return
     from photorank.reports import ranking_tables
 

@@ -20,6 +20,7 @@ LEVEL = {
     "reasons": 2, "runs": 2, "training": 2, "models": 1, "extractors": 1, "store": 1, "comparisons": 1, "metrics": 1,
     "terminal": 1, "figures": 1, "figure_tables": 1, "prediction": 1, "losses": 1, "batches": 1, "calibration": 1,
     "stacking": 2, "optimisers": 1, "sweep_tables": 1, "reason_words": 1, "grouping": 1,
+    "report": 1, "thumbnails": 0,
     "reports": 1, "photos": 0, "ratings": 0, "raw": 0, "decoding": 0, "metadata": 0, "heif": 0, "preprocessing": 0,
     "brackets": 0, "likeness": 0, "cells": 0, "xmp": 0,
     "config": 0, "config_errors": -1, "config_features": -1, "config_head": -1, "errors": -1,
@@ -123,6 +124,7 @@ def test_every_part_has_its_level() -> None:
         ("photorank.stages.stars", {"torch", "open_clip", "pyiqa", "PIL", "zarr"}),
         ("photorank.stages.check", {"torch", "open_clip", "pyiqa", "zarr", "PIL"}),
         ("photorank.stages.degrade", {"torch", "open_clip", "pyiqa", "zarr"}),
+        ("photorank.stages.report", {"torch", "open_clip", "pyiqa", "zarr", "PIL", "simplejpeg"}),
         ("photorank.stages.extract", {"torch", "open_clip", "pyiqa", "torchvision", "pandas", "zarr"}),
     ],
 )

@@ -27,12 +27,13 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 @dataclass(frozen=True)
 class LoadOptions:
     """How photos are loaded. `processes`: how many children; `queued`: photos that may wait for the models;
-    `photo_seconds`: after which a photo is given up."""
+    `photo_seconds`: after which a photo is given up; `thumbnails`: the store that keeps one of each, or None."""
 
     max_pixels: int
     processes: int
     queued: int
     photo_seconds: float
+    thumbnails: str | None = None
 
 
 class Child:
@@ -51,7 +52,7 @@ class Child:
 
     def begin(self, features: Sequence[Feature], options: LoadOptions) -> None:
         """Wait until it is ready. ConfigError where it cannot load these features, EOFError where it died."""
-        loader.send(self._source, loader.describe(features, options.max_pixels))
+        loader.send(self._source, loader.describe(features, options.max_pixels, options.thumbnails))
         header, _ = loader.receive(self._sink)
         if "error" in header:
             raise ConfigError(header["error"])
@@ -100,7 +101,7 @@ class InThisProcess:
     """Stands in for a child where none can be started: nothing is isolated then."""
 
     def __init__(self, features: Sequence[Feature], options: LoadOptions) -> None:
-        self.load = Loader(features, options.max_pixels).load
+        self.load = Loader(features, options.max_pixels, options.thumbnails).load
 
     def kill(self) -> None:
         """There is nothing to end."""

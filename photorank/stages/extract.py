@@ -63,14 +63,16 @@ def extract(
 def compute(
     store: FeatureStore, files: Sequence[PhotoFile], unfit: Sequence[FailedPath], features: Sequence[Feature],
     config: ExtractConfig, retry_failed: bool = False, progress: Progress | None = None, profile: Path | None = None,
+    thumbnails: bool = False,
 ) -> ExtractReport:  # fmt: skip
-    """The same for files already found and features already described."""
+    """The same for files already found and features already described. With `thumbnails` the store also keeps one of
+    each photo that is decoded, which takes a tenth of the time that decoding does."""
     started = time.monotonic()
     features = [replace(feature, weights_dir=_weights_dir(config)) for feature in features]
     with Clock(profile) as clock:
         spaces = [Filling(store, feature, config, clock) for feature in features]
         seen = scan(store, spaces, files, unfit, retry_failed)
-        pipeline = Pipeline(store, spaces, config, clock)
+        pipeline = Pipeline(store, spaces, config, clock, thumbnails)
         pipeline.refuse(seen.unfit)
         pipeline.run(seen.work, progress)
         phases = Phases(clock.seconds, clock.wall, pipeline.processes, pipeline.devices) if seen.work else None

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from photorank.errors import PhotoError, PhotorankError
 from photorank.extractors import Feature, Prepared, Resized, preparer
 from photorank.photos import Fit, Photo, decode_photo, photo_details, photo_key, read_photo
+from photorank.thumbnails import Thumbnails
 
 _LENGTH = struct.Struct("<Q")
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from photorank.stages.loader import main; main()"
@@ -53,10 +54,11 @@ class Loaded:
 
 
 class Loader:
-    """Loads photos for some features."""
+    """Loads photos for some features; with `thumbnails`, a folder, keeps one there of each photo that is decoded."""
 
-    def __init__(self, features: Sequence[Feature], max_pixels: int) -> None:
+    def __init__(self, features: Sequence[Feature], max_pixels: int, thumbnails: str | None = None) -> None:
         self._features, self._max_pixels = features, max_pixels
+        self._thumbnails = Thumbnails(thumbnails) if thumbnails is not None else None
         self._prepare = [preparer(feature) for feature in features]
 
     def load(self, path: str, lacking: Callable[[bytes], Sequence[int]]) -> Loaded:
@@ -101,7 +103,15 @@ class Loader:
             photo = decode_photo(data, self._max_pixels, fit)
         loaded.details = photo.taken_at, photo.camera
         loaded.photo = photo.width, photo.height, photo.format, photo.orientation
+        self._keep_thumbnail(photo, loaded)
         return photo
+
+    def _keep_thumbnail(self, photo: Photo, loaded: Loaded) -> None:
+        assert loaded.key is not None
+        if self._thumbnails is None or self._thumbnails.has(loaded.key):
+            return
+        with _span(loaded, "thumbnail"), contextlib.suppress(OSError):  # the report makes what is missing, or says why
+            self._thumbnails.add(loaded.key, photo.rgb)
 
     def _prepare_one(self, number: int, photo: Photo, loaded: Loaded) -> None:
         name = self._features[number].name
@@ -179,9 +189,10 @@ def unpack(key: bytes | None, header: dict[str, Any], arrays: list[NDArray[Any]]
     )
 
 
-def describe(features: Sequence[Feature], max_pixels: int) -> dict[str, Any]:
+def describe(features: Sequence[Feature], max_pixels: int, thumbnails: str | None) -> dict[str, Any]:
     """The first message to a child."""
-    return {"features": [asdict(feature) for feature in features], "max_pixels": max_pixels}
+    described = [asdict(feature) for feature in features]
+    return {"features": described, "max_pixels": max_pixels, "thumbnails": thumbnails}
 
 
 def main() -> None:
@@ -191,7 +202,8 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not get between the messages
     try:
         header, _ = receive(source)
-        loader = Loader([Feature(**each) for each in header["features"]], header["max_pixels"])
+        features = [Feature(**each) for each in header["features"]]
+        loader = Loader(features, header["max_pixels"], header["thumbnails"])
     except PhotorankError as error:
         send(sink, {"error": str(error)})
         return

@@ -41,9 +41,13 @@ class Failure:
 class Pipeline:
     """Fills spaces from files and commits what is done every so many photos or seconds."""
 
-    def __init__(self, store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig, clock: Clock) -> None:
+    def __init__(
+        self, store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig, clock: Clock,
+        thumbnails: bool = False,
+    ) -> None:  # fmt: skip
         self.failures: list[Failure] = []
         self.keys: dict[str, bytes] = {}
+        self._thumbnails = str(store.path) if thumbnails else None
         self._spaces, self._config, self._clock = spaces, config, clock
         self._writer = Writer(store, clock)
         self._files: list[FileRow] = []
@@ -95,8 +99,10 @@ class Pipeline:
                 self._writer.close()
 
     def _options(self, files: int) -> LoadOptions:
-        config = self._config
-        return LoadOptions(config.max_pixels, min(self.processes, files), 2 * config.batch_size, config.photo_seconds)
+        config, processes = self._config, min(self.processes, files)
+        return LoadOptions(
+            config.max_pixels, processes, 2 * config.batch_size, config.photo_seconds, self._thumbnails
+        )  # fmt: skip
 
     def _lacking(self, key: bytes) -> list[int]:
         return [number for number, space in enumerate(self._spaces) if space.lacks(key)]

@@ -77,11 +77,12 @@ class Ranker:
 def rank(
     paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "time",
     config: ExtractConfig | None = None, progress: Progress | None = None, keep: Keep | None = None,
-    min_confidence: float | None = None, gap: float = GAP,
+    min_confidence: float | None = None, gap: float = GAP, thumbnails: bool = False,
 ) -> Ranking:  # fmt: skip
     """Extract what is missing, score every photo, order each series and decide what to keep (see `deciding.order`).
 
     `series_by` and `gap` say what a series is (see `series.group`). Copies, and a RAW and its JPEG, are one row.
+    With `thumbnails` the store keeps one of each photo that is decoded now, for a report.
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
     the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
     no photos or none can be used, ConfigError for own code that is not named.
@@ -104,7 +105,7 @@ def rank(
         ]
         if series_by == "time":
             features.append(LIKENESS)
-        extraction = compute(opened, files, unfit, features, config, progress=progress)
+        extraction = compute(opened, files, unfit, features, config, progress=progress, thumbnails=thumbnails)
         failed = {failure.path for failure in extraction.failures}
         ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:
@@ -142,7 +143,6 @@ def _decide(
     run: Run, features: dict[str, Tensor], table: pd.DataFrame, keep: Keep | None, min_confidence: float | None
 ) -> pd.DataFrame:
     """The table with scores, order, what to keep and why not; `features` holds a row for each of its rows."""
-
     groups = pd.factorize(table["series"])[0].astype(np.int64)
     table = table.assign(score=scores_of(run, features, groups), row=np.arange(len(table)))
     table = order(table, keep, min_confidence, partial(prediction.margins, run.model, features))

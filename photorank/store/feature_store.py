@@ -29,6 +29,7 @@ from photorank.store.removal import (
 from photorank.store.space import Space
 from photorank.store.tables import FailureRow, FileRow, PhotoRow
 from photorank.store.verify import verify_space, verify_table
+from photorank.thumbnails import Thumbnails
 
 FORMAT = 1
 _ABOUT = "photorank.json"
@@ -190,9 +191,9 @@ class FeatureStore:
             return removed
 
     def forget(self, keys: Keys, paths: Iterable[bytes] = ()) -> dict[str, int]:
-        """Delete photos: their vectors in all spaces, and all rows of the tables with these keys or `paths`
-        (`os.fsencode` of them). On return they are on the disk no more, but for what a writer that was killed left
-        behind without keys, which goes with `gc`. Returns how many vectors went, by `name@fingerprint`.
+        """Delete photos: their vectors in all spaces, their thumbnails, and all rows of the tables with these keys or
+        `paths` (`os.fsencode` of them). On return they are on the disk no more, but for what a writer that was killed
+        left behind without keys, which goes with `gc`. Returns how many vectors went, by `name@fingerprint`.
 
         Every segment with one of them is written anew. After a crash the same call goes on."""
         different = np.unique(as_keys(keys), axis=0)
@@ -200,6 +201,7 @@ class FeatureStore:
         with alone(self.path), writing("A deletion", self.path):
             for space in self.spaces():
                 dropped[space.path.name] = forget_in_space(space, different)
+            Thumbnails(self.path).forget(key.tobytes() for key in different)
             for kind in (tables.PHOTOS, tables.FAILURES, tables.FILES):  # the last one tells which photo was where
                 forget_in_table(self.path, kind, different, paths)
         return dropped
