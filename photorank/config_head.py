@@ -28,7 +28,7 @@ class HeadConfig(Strict):
     """Width to which each visual space is projected before fusion."""
     mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
     """Widths of the hidden layers over the fused features; none: a linear head."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     """On the projected visual features and hidden layers; statistics are never dropped."""
     activation: Activation = "gelu"
     """Of the projections and hidden layers; `none`: all of the head is linear."""

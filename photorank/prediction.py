@@ -12,7 +12,7 @@ from torch import Tensor
 
 from photorank.comparisons import Comparisons
 
-_PHOTOS = 8192
+_PHOTOS = 1024
 _PAIRS = 32768
 Features = Mapping[str, Tensor]
 """A (N, dim) tensor a space."""

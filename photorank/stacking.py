@@ -116,6 +116,7 @@ class _Stack:
         for modules, rows in ((self._model.project, "photos"), (self._model.mlp, after)):
             for layer in modules.modules():
                 if isinstance(layer, Dropout):
+                    layer.share = max(member.config.dropout for member in members)
                     layer.draw = partial(self._draw, rows)
         self._counts: dict[str, list[int]] = {}
         self._memory: dict[str, Tensor] = {}

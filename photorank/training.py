@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,10 @@ from photorank.stacking import History as History
 Ints = NDArray[np.int64]
 _MEMBERS = 16
 """Heads trained at once, at most: their batches are to stay in the processor's cache."""
+
+
+_PHOTOS = 512
+"""Photos that are standardised at once."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,11 @@ def train_heads(
     for number, plan in enumerate(plans):
         alike.setdefault(_shape(plan), []).append(number)
     found: dict[int, Trained] = {}
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        for numbers in alike.values():
-            for at in range(0, len(numbers), _MEMBERS):
-                part = numbers[at : at + _MEMBERS]
-                found |= zip(part, _train(features, roles, comparisons, [plans[each] for each in part]), strict=True)
-                progress(len(found), len(plans))
+    parts = [numbers[at : at + _MEMBERS] for numbers in alike.values() for at in range(0, len(numbers), _MEMBERS)]
+    for part in parts:
+        with one_thread() if len(part) == 1 else nullcontext(), torch.random.fork_rng(devices=[]):
+            found |= zip(part, _train(features, roles, comparisons, [plans[each] for each in part]), strict=True)
+        progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
 
 
@@ -91,8 +94,8 @@ def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadCo
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: the steps are too small for more to gain, and threads that wait for one another on a busy
-    machine were measured to make training ten times slower."""
+    """PyTorch on one thread: the steps of one head are too small for more to gain, and threads that wait for one another
+    on a busy machine were measured to make training ten times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -124,7 +127,7 @@ def _train(
         if same not in standards:
             photos = torch.from_numpy(np.unique([comparisons.left[rows], comparisons.right[rows]]))
             model.fit_standardisation({space: values[photos] for space, values in seen.items()})
-            standards[same] = model, _in_precision(model.standardise(seen), model, config)
+            standards[same] = model, _standardised(model, seen, config)
         model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
         stopping = hold_out(comparisons.series[rows], config.stop_fraction, config.seed + 1)
         fit, stop = (
@@ -166,8 +169,17 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.floa
     return rows[kept], weight / weight.mean()
 
 
-def _in_precision(
-    standard: dict[str, Tensor], model: MultiFeaturePairwiseRanker, config: HeadConfig
+def _standardised(
+    model: MultiFeaturePairwiseRanker, features: Mapping[str, Tensor], config: HeadConfig
 ) -> dict[str, Tensor]:
+    """What `model.fuse` takes of all photos, visual spaces in the precision that they are projected in."""
     precision = best_precision("cpu") if config.precision == "auto" else config.precision
-    return standard | {space: standard[space].to(getattr(torch, precision)) for space in model.visual}
+    found = {
+        space: torch.empty(values.shape, dtype=getattr(torch, precision) if space in model.visual else torch.float32)
+        for space, values in features.items()
+    }
+    for at in range(0, len(next(iter(features.values()))), _PHOTOS):
+        part = slice(at, at + _PHOTOS)
+        for space, values in model.standardise({space: values[part] for space, values in features.items()}).items():
+            found[space][part] = values
+    return found

@@ -14,6 +14,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }  # fmt: skip
 # A photo far outside what was trained on must not outweigh everything else.
 _CLAMP = 6.0
+_PART = 256
+"""Photos that are standardised at once."""
 
 
 class _Product(torch.autograd.Function):
@@ -129,11 +131,20 @@ class MultiFeaturePairwiseRanker(nn.Module):
     def fit_standardisation(self, features: Mapping[str, Tensor]) -> None:
         """Take mean and deviation from the training photos' features, a (N, dim) tensor a space."""
         for i, space in enumerate(self.spaces):
-            values = self._normalised(space, features[space]).double()
-            deviation = values.std(0, correction=0)
+            # In parts that stay in the processor's cache, or copies in double precision would take most of the time.
+            parts = torch.split(features[space], _PART)
+            count, dim = len(features[space]), features[space].shape[1]
+            mean, square, most = (torch.zeros(dim, dtype=torch.float64) for _ in range(3))
+            for part in parts:
+                values = self._normalised(space, part).double()
+                mean += values.sum(0) / count
+                torch.maximum(most, values.abs().amax(0), out=most)
+            for part in parts:
+                square += (self._normalised(space, part).double() - mean).square_().sum(0) / count
+            deviation = square.sqrt()
             # A dimension that never varied says nothing; dividing by its rounding noise would make it say a lot.
-            constant = deviation <= 1e-6 * values.abs().amax(0).clamp(min=1e-6)
-            self.get_buffer(f"mean_{i}").copy_(values.mean(0))
+            constant = deviation <= 1e-6 * most.clamp(min=1e-6)
+            self.get_buffer(f"mean_{i}").copy_(mean)
             self.get_buffer(f"scale_{i}").copy_(torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-12)))
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
