@@ -94,8 +94,8 @@ def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadCo
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: the steps of one head are too small for more to gain, and threads that wait for one another
-    on a busy machine were measured to make training ten times slower."""
+    """PyTorch on one thread: the steps of one head are too small for more to gain, and threads that wait for one
+    another on a busy machine were measured to make training ten times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
