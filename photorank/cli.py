@@ -148,6 +148,7 @@ def demo(
     typer.echo(f"\nsome of these series, the pick marked: {report.contact_sheet}")
     typer.echo(f"all that was made is in {report.folder}; remove it when you like")
     typer.echo("\nOn your own folder, now:")
+    typer.echo("  photorank rank PHOTOS")
     typer.echo(f"  photorank rank PHOTOS --model {report.run}")
     typer.echo("  photorank demo PHOTOS")
     typer.echo("  photorank extract PHOTOS --store my-store")

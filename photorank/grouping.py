@@ -189,6 +189,7 @@ def _runs(frames: Sequence[_Frame], vectors: NDArray[Any], gap: float) -> Iterat
     alike = [np.full(len(rows), -1, np.float32) for _ in range(BACK)]
     for lag, found in enumerate(alike, 1):
         found[lag:] = likeness(vectors, rows[:-lag], rows[lag:])
+    like_first = _LikeFirst(vectors, rows)
     start = same = 0  # where this series begins, and in it the frames of this very time
     for at in range(1, len(frames) + 1):
         if at < len(frames) and _could_go_on(frames[at - 1], frames[at], gap):
@@ -200,11 +201,27 @@ def _runs(frames: Sequence[_Frame], vectors: NDArray[Any], gap: float) -> Iterat
                 least = max(least, float(np.median(alike[0][start + 1 : at])) - UNLIKE)
             # Frames that no time tells apart must be like the first of them, not only each like the next.
             if max(found[at] for found in alike[: at - start]) >= least and (
-                same == at or likeness(vectors, rows[[same]], rows[[at]])[0] >= least
+                same == at or like_first(same, at) >= least
             ):
                 continue
         yield from _shortened(frames[start:at], alike[0][start:at], EXTENT * gap)
         start = same = at
+
+
+class _LikeFirst:
+    """The likeness of frames to one that came before, computed for some at once: one takes as long as ten."""
+
+    def __init__(self, vectors: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self._vectors, self._rows = vectors, rows
+        self._first = self._start = -1
+        self._found = np.empty(0, np.float32)
+
+    def __call__(self, first: int, at: int) -> float:
+        if first != self._first or at >= self._start + len(self._found):
+            ahead = self._rows[at : at + 16]
+            self._found = likeness(self._vectors, np.full(len(ahead), self._rows[first]), ahead)
+            self._first, self._start = first, at
+        return float(self._found[at - self._start])
 
 
 def _could_go_on(before: _Frame, frame: _Frame, gap: float) -> bool:
