@@ -20,7 +20,7 @@ def rank(
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no vectors.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv and ranking.parquet there.")
+        Path | None, typer.Option(metavar="DIR", help="Write ranking.csv, ranking.parquet and report.html there.")
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="The config that the run's features of `kind: own` were extracted with.")
@@ -47,8 +47,15 @@ def rank(
     run = load_run(model)
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        ranking = stage(photos, run, None if no_store else store or cache_store(), series_by, resolved, progress)
+        store = None if no_store else store or cache_store()
+        ranking = stage(photos, run, store, series_by, resolved, progress, thumbnails=out is not None)
     written = write_ranking(ranking.table, out) if out is not None else []
+    if out is not None:
+        from photorank.stages.report import write_report
+
+        about, failures = f"Ranked by {model}.", ranking.extraction.failures
+        with terminal.stoppable("the ranking is written"), terminal.progress("thumbnails") as progress:
+            written += write_report(ranking.table, out, store, about, failures, resolved, progress)
     if as_json:
         rows = ranking.table.to_dict("records")
         terminal.print_json({"ranking": rows, "failures": [asdict(each) for each in ranking.extraction.failures]})

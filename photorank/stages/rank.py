@@ -55,9 +55,10 @@ class Ranker:
 
 def rank(
     paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "folder",
-    config: ExtractConfig | None = None, progress: Progress | None = None,
+    config: ExtractConfig | None = None, progress: Progress | None = None, thumbnails: bool = False,
 ) -> Ranking:  # fmt: skip
-    """Extract what is missing, score every photo, order each series.
+    """Extract what is missing, score every photo, order each series. With `thumbnails`, for a report, the store keeps
+    one of each photo that is decoded.
 
     `series_by` is `folder`, or a CSV with columns `path, series` (paths absolute or relative to the CSV's folder).
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
@@ -81,7 +82,7 @@ def rank(
         features = [
             own.named(each, config.features.values()) if each.spec["kind"] == "own" else each for each in run.features
         ]
-        extraction = compute(opened, files, unfit, features, config, progress=progress)
+        extraction = compute(opened, files, unfit, features, config, progress=progress, thumbnails=thumbnails)
         failed = {failure.path for failure in extraction.failures}
         ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:
