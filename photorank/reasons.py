@@ -29,9 +29,7 @@ WORTH = 0.15
 _ROWS = 16_384
 
 
-def contributions(
-    model: Model, features: Mapping[str, Tensor], frames: Tensor, picks: Tensor
-) -> dict[str, Tensor]:
+def contributions(model: Model, features: Mapping[str, Tensor], frames: Tensor, picks: Tensor) -> dict[str, Tensor]:
     """A (F, dim) tensor a space: what each dimension adds to the margin of a frame over its pick.
 
     `features` holds a (N, dim) tensor a space; `frames` and `picks` (F,) are rows of them. The contributions of a frame

@@ -50,6 +50,19 @@ def test_commands_and_named_configs_work_from_the_wheel(site: Path, tmp_path: Pa
     assert "has no space 'clip'; it has iqa@" in done.stderr
     done = run(site, "-m", "photorank", "fit-head", *files, "--config", "iqa", "--set", "val_fraction=0")
     assert done.returncode == 0, done.stderr
-    done = run(site, "-m", "photorank", "rank", tmp_path, "--model", tmp_path / "run", "--store", tmp_path / "S")
+    done = run(
+        site,
+        "-m",
+        "photorank",
+        "rank",
+        tmp_path,
+        "--model",
+        tmp_path / "run",
+        "--store",
+        tmp_path / "S",
+        "--out",
+        tmp_path / "out",
+    )
     assert done.returncode == 0, done.stderr
     assert "keep" in done.stdout
+    assert "<h1>photorank</h1>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -120,11 +120,11 @@ def _figures(table: pd.DataFrame) -> dict[str, int]:
 def _write_page(
     file: IO[str], data: dict[str, Any], series: list[Frames], thumbnails: Thumbnails, missing: Mapping[str, str]
 ) -> None:
-    data["series"] = [
+    shown = [
         {"name": _text(str(frames[0]["series"])), "frames": [_frame(frame, missing) for frame in frames]}
         for frames in series
     ]
-    start, end = _around_thumbnails(data)
+    start, end = _around_thumbnails({**data, "series": shown})
     file.write(start)
     for number, frames in enumerate(series):
         pictures = (thumbnails.read(bytes.fromhex(frame["key"])) or b"" for frame in frames)
