@@ -32,6 +32,7 @@ ALLOWED_BESIDE = {
     ("cli", "cli_rank"),
     ("cli_fit_head", "cli_options"),
     ("config_head", "config_features"),
+    ("config_head", "errors"),
     ("cli_rank", "cli_options"),
     ("cli", "cli_sweep"),
     ("cli_sweep", "cli_options"),
