@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def train_heads(
     found: dict[int, Trained] = {}
     parts = [numbers[at : at + _MEMBERS] for numbers in alike.values() for at in range(0, len(numbers), _MEMBERS)]
     for part in parts:
-        with one_thread() if len(part) == 1 else nullcontext(), torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             found |= zip(part, _train(features, roles, comparisons, [plans[each] for each in part]), strict=True)
         progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
@@ -94,7 +94,7 @@ def build_head(dims: Mapping[str, int], roles: Mapping[str, str], config: HeadCo
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: the steps of one head are too small for more to gain, and threads that wait for one
+    """PyTorch on one thread: the steps are too small for more to gain, and threads that wait for one
     another on a busy machine were measured to make training ten times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
