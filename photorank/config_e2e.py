@@ -11,6 +11,9 @@ from photorank.config_head import Activation
 
 _WEIGHTS = {"vgg16": "IMAGENET1K_V1", "resnet50": "IMAGENET1K_V2"}
 
+OF_THE_MACHINE = {"accumulate", "channels_last", "compile", "device", "workers", "checkpoint_steps", "log_steps"}
+"""Options that say how a training is done, not which: they may change when it is gone on with."""
+
 
 def _default_weights(known: dict[str, Any]) -> str:
     return _WEIGHTS.get(known["cnn_backbone"], "pretrained")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from photorank.checkpoints import Unfinished
 from photorank.comparisons import Comparisons, as_key, hold_out, read_comparisons, resolve
-from photorank.config import E2eConfig, dump_config
+from photorank.config import E2eConfig
+from photorank.config_e2e import OF_THE_MACHINE
 from photorank.errors import ComparisonsError
 from photorank.extractors.beginning import load_beginning
 from photorank.models.siamese import SiameseCNNRanker
@@ -44,7 +45,8 @@ def e2e(
     started = time.monotonic()
     refuse_existing(out)
     labels = _read(comparisons, photos, config)
-    unfinished = Unfinished(out, {"config": dump_config(config), "comparisons": _digest(labels.data)})
+    told = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    unfinished = Unfinished(out, {"config": told, "comparisons": _digest(labels.data)})
     unfinished.refuse(resume)
     accelerator = Accelerator(mixed_precision="no", cpu=config.device == "cpu")
     train = labels.data.rows("train")

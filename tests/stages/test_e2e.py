@@ -147,7 +147,7 @@ def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, 
         train(photos, tmp_path / "again", ema_decay=0.5)
     with pytest.raises(RunError, match="has another config"):
         train(photos, tmp_path / "again", resume=True, ema_decay=0.5, seed=1)
-    train(photos, tmp_path / "again", resume=True, ema_decay=0.5)
+    train(photos, tmp_path / "again", resume=True, ema_decay=0.5, log_steps=3, checkpoint_steps=5)
     assert same(run, tmp_path / "again")
 
 
