@@ -204,6 +204,7 @@ def bench(figures: Figures, paths: Sequence[str], folder: Path, options: argpars
             now = {name: seconds(lambda side=side: side.epoch(source)) for name, side in sides.items()}
             now["memory"] = seconds(lambda: fastest.epoch(memory))
             now["usual"] = seconds(usual.epoch)
+            print(", ".join(f"{name} {each:.1f} s" for name, each in now.items()), file=sys.stderr, flush=True)
             if at:  # the first one warms up
                 for name, each in now.items():
                     taken[name].append(each)
@@ -222,8 +223,8 @@ def main() -> None:
     parser.add_argument("--pairlists", type=Path, metavar="DIR", help="PhotoTriage's official lists")
     parser.add_argument("--backbone", choices=["resnet50", "vgg16"], default="resnet50")
     parser.add_argument("--series", type=int, default=12)
-    parser.add_argument("--batch-photos", type=int, default=16, help="photos a step; the other side as many pairs")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--batch-photos", type=int, default=32, help="photos a step; the other side as many pairs")
+    parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--cache", action="store_true", help="with a cache of pixels, filled while warming up")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     options = parser.parse_args()

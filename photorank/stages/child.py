@@ -39,9 +39,10 @@ class LoadOptions:
 class Child:
     """One child process and the conversation with it."""
 
-    def __init__(self, options: LoadOptions) -> None:
-        """OSError where it cannot be started."""
-        self._seconds, self._deadline, self.overdue = options.photo_seconds, time.monotonic() + _START_SECONDS, False
+    def __init__(self, options: LoadOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds, of the time that counts. OSError where it cannot be started."""
+        self._seconds, self._clock, self.overdue = options.photo_seconds, clock, False
+        self._deadline = clock() + _START_SECONDS
         environment = {**os.environ, **_ONE_THREAD}
         self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
             [*loader.COMMAND, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -60,7 +61,7 @@ class Child:
 
     def load(self, place: Place, lacking: Lacking) -> Loaded:
         """What the child made of a photo; EOFError or OSError where it died over it."""
-        self._deadline = time.monotonic() + self._seconds
+        self._deadline = self._clock() + self._seconds
         loader.send(self._source, loader.describe_place(place))
         header, arrays = loader.receive(self._sink)
         key = None
@@ -77,7 +78,7 @@ class Child:
 
     def kill_if_overdue(self) -> None:
         """End a child that had its time."""
-        if time.monotonic() > self._deadline:
+        if self._clock() > self._deadline:
             self.overdue = True
             self.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from photorank.errors import ConfigError
@@ -14,6 +15,10 @@ from photorank.stages.loader import Loaded
 
 log = logging.getLogger(__name__)
 
+DIED = "load"
+"""The stage of a failure that was the end of the photo's process."""
+_LOOK_SECONDS = 0.5
+
 
 class Children:
     """Children for some features, started as they are needed: as many as there are threads that load at once."""
@@ -23,7 +28,7 @@ class Children:
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._all: set[Child | InThisProcess] = set()
         self._free: list[Child | InThisProcess] = []
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher, self._paused = threading.Thread(target=self._watch, daemon=True), 0.0
 
     def load(self, place: Place, lacking: Lacking) -> Loaded:
         """What a child made of a photo, or how it ended over it. ConfigError where none can load these features."""
@@ -39,7 +44,7 @@ class Children:
             self._discard(child)
             if not died:
                 raise
-            return Loaded(failure=("load", why))
+            return Loaded(failure=(DIED, why))
         with self._lock:
             self._free.append(child)
         return loaded
@@ -62,7 +67,7 @@ class Children:
     def _start(self) -> Child | InThisProcess:
         child: Child | None = None
         try:
-            child = Child(self._options)
+            child = Child(self._options, self._clock)
             with self._lock:
                 # Known before it is ready: a user's module may take forever to import, and Ctrl-C is to end it too.
                 self._all.add(child)
@@ -93,8 +98,16 @@ class Children:
             self._all.discard(child)
         child.close()
 
+    def _clock(self) -> float:
+        """Seconds, without those in which this process stood still (Ctrl-Z): the children then did too."""
+        return time.monotonic() - self._paused
+
     def _watch(self) -> None:
-        while not self._ended.wait(0.5):
+        looked = time.monotonic()
+        while not self._ended.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            self._paused += max(0.0, now - looked - 2 * _LOOK_SECONDS)
+            looked = now
             with self._lock:
                 for child in self._all:
                     child.kill_if_overdue()

@@ -9,7 +9,7 @@
 HDF5's own structure is written only while the file has another name, before it is renamed into place (for photos or a
 preprocessing that it lacks it is copied first). After that the rows, whose places in the file are fixed by then, are
 written past the library, so there is no structure that a kill could leave half written. A row counts if its check is
-right, in whatever order the bytes came to the disk.
+right, in whatever order the bytes came to the disk. Whoever fills it writes the same bytes, so several processes may.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from photorank.errors import StoreError
 from photorank.store import fingerprint
-from photorank.store.durable import sync_folder, write_all
+from photorank.store.durable import names_in, sync_folder, write_all
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,11 @@ _CHECK = np.dtype("<u4")
 
 
 class PixelCache:
-    """One preprocessing's pixels in a cache file. Safe in several threads; one process writes, others may read."""
+    """One preprocessing's pixels in a cache file. Safe in several threads and processes."""
 
     def __init__(self, path: Path, name: str, spec: Mapping[str, Any], keys: NDArray[np.uint8], size: int) -> None:
-        """Make or extend the file so that it has a row for each of `keys` (N, 32), unless another process fills it.
+        """Make or extend the file so that it has a row for each of `keys` (N, 32), unless another process has it open
+        that did so: then rows are used and filled that are there, or come to be there by the next `refresh`.
 
         `name` is for people, `spec` is what the pixels depend on. StoreError where the file is something else, is
         damaged or cannot be written.
@@ -54,15 +55,15 @@ class PixelCache:
         self._path, self._shape, self._lock = path, (size, size, 3), threading.Lock()
         self._group, self._spec = f"{name}@{fingerprint(spec)}", spec
         self._file: FileIO | None = None
+        self._full = False
         self._rows: dict[bytes, tuple[int, int]] = {}
         self._owned = FileLock(path.with_name(f"{path.name}.lock"))
         with self._explained():
             try:
                 self._owned.acquire(timeout=0)
-                self._writes = True
+                self._extends = True
             except Timeout:
-                log.warning("another process fills the cache %s; it is only read here", path)
-                self._writes = False
+                self._extends = False
             try:
                 self._open(keys)
             except BaseException:
@@ -71,10 +72,10 @@ class PixelCache:
 
     def read(self, key: bytes, row: NDArray[np.uint8]) -> bool:
         """Whether the photo is there: then `row` (size, size, 3), C-contiguous, is filled."""
-        places = self._rows.get(key)
-        if places is None or self._file is None:
-            return False
         with self._explained(), self._lock:
+            places = self._rows.get(key)
+            if places is None or self._file is None:
+                return False
             self._file.seek(places[1])
             check = int.from_bytes(self._file.read(_CHECK.itemsize), "little")
             if not check:
@@ -84,28 +85,27 @@ class PixelCache:
         return check == _check(key, row)
 
     def write(self, key: bytes, row: NDArray[np.uint8]) -> None:
-        """Keep a photo, if this process is the one that writes."""
-        places = self._rows.get(key)
-        if not self._writes or places is None:
-            return
+        """Keep a photo, if it has a row."""
         with self._lock:
-            assert self._file is not None
+            places = self._rows.get(key)
+            if self._full or places is None or self._file is None:
+                return
             try:
                 for place, data in zip(places, (row.tobytes(), _check(key, row).to_bytes(4, "little")), strict=True):
                     self._file.seek(place)
                     write_all(self._file, data)
             except OSError as error:  # a cache saves time; a full disk is no reason to end a training
                 log.warning("the cache %s is not filled further: %s", self._path, error.strerror or error)
-                self._writes = False
+                self._full = True
 
     def refresh(self) -> None:
         """Look for what another process has made of the file since it was opened."""
-        if not self._writes:
-            with self._explained():
+        if not self._extends:
+            with self._explained(), self._lock:
                 self._read_index()
 
     def close(self) -> None:
-        """Let go of the file, and let others write."""
+        """Let go of the file, and let others extend it."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -114,7 +114,7 @@ class PixelCache:
     def _open(self, keys: NDArray[np.uint8]) -> None:
         self._read_index()
         lacking = [key for each in keys if (key := each.tobytes()) not in self._rows]
-        if self._writes and lacking:
+        if self._extends and lacking:
             self._extend(np.frombuffer(b"".join(dict.fromkeys(lacking)), np.uint8).reshape(-1, 32))
             self._read_index()
 
@@ -124,8 +124,11 @@ class PixelCache:
 
         if not self._path.exists():
             return
-        rows: dict[bytes, tuple[int, int]] = {}
-        with h5py.File(self._path) as file:
+        if self._file is not None:
+            self._file.close()
+        # Read and written by one handle: what is renamed into place meanwhile has other places for its rows.
+        self._file, self._rows = FileIO(self._path, "r+"), {}
+        with h5py.File(self._file, "r") as file:
             if file.attrs.get("about") != _ABOUT:
                 raise StoreError(f"{self._path} is an HDF5 file of something else; name another file for the cache")
             for part in file[self._group].values() if self._group in file else ():
@@ -134,22 +137,21 @@ class PixelCache:
                     raise StoreError(f"{self._path} was rewritten by another program; remove it, it is made again")
                 size = int(np.prod(self._shape))
                 for number, key in enumerate(part["keys"][:]):
-                    rows[key.tobytes()] = pixels + number * size, checks + number * _CHECK.itemsize
-        if self._file is not None:
-            self._file.close()
-        self._file, self._rows = FileIO(self._path, "r+" if self._writes else "r"), rows
+                    self._rows[key.tobytes()] = pixels + number * size, checks + number * _CHECK.itemsize
 
     def _extend(self, keys: NDArray[np.uint8]) -> None:
         """Put a file in place that has empty rows for these keys too."""
         import h5py
 
-        for left in self._path.parent.glob(f".{self._path.name}.*.tmp"):  # of a process that was killed here
-            left.unlink()
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
-        if self._file is not None:
-            self._file.close()
-            shutil.copyfile(self._path, temporary)
+        name = self._path.name
+        for left in names_in(self._path.parent):
+            if left.startswith(f".{name}.") and left.endswith(".tmp"):  # of a process that was killed here
+                self._path.with_name(left).unlink()
+        temporary = self._path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
         try:
+            if self._file is not None:
+                self._file.close()
+                shutil.copyfile(self._path, temporary)
             with h5py.File(temporary, "a") as file:
                 file.attrs["about"] = _ABOUT
                 group = file.require_group(self._group)

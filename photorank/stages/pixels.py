@@ -26,12 +26,13 @@ from photorank.extractors import Feature, cnn
 from photorank.photos import MAX_PIXELS
 from photorank.shards import Place
 from photorank.stages.child import LoadOptions
-from photorank.stages.children import Children
+from photorank.stages.children import DIED, Children
 from photorank.stages.pixel_cache import PixelCache
 
 _AHEAD = 3  # batches that are begun before they are asked for,
 _AHEAD_PHOTOS = 4  # or more of them where they are smaller than so many photos for each process
 _PHOTO_SECONDS = 60.0
+_TRIES = 2  # of a photo whose process died or was too slow: that may be a want of memory, and would end the training
 _NEEDED = "training needs every photo of its comparisons: repair it, or leave its comparisons out"
 
 
@@ -145,7 +146,10 @@ class PixelSource:
         key, place = self._keys[number], self._places[number]
         if self._cache is not None and self._cache.read(key, row):
             return
-        loaded = self._children.load(place, lambda found: [0] if found == key else [])
+        for _ in range(_TRIES):
+            loaded = self._children.load(place, lambda found: [0] if found == key else [])
+            if loaded.failure is None or loaded.failure[0] != DIED:
+                break
         problem = loaded.failure[1] if loaded.failure else loaded.refused.get(0)
         if problem is not None:
             raise PhotoError(f"{place} {problem}; {_NEEDED}")

@@ -52,6 +52,22 @@ loader.main()
 """
 
 
+# A child that takes two seconds of its own time for a photo.
+SLOW = """
+import json, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+from photorank.stages import loader
+really = loader.read_photo
+def read_photo(path):
+    open(path + ".begun", "w").close()
+    for _ in range(20):
+        time.sleep(0.1)
+    return really(path)
+loader.read_photo = read_photo
+loader.main()
+"""
+
+
 def go(folder: Path, store: Path, **options: Any) -> ExtractReport:
     return extract([folder], store, ExtractConfig(**options))
 
@@ -147,6 +163,32 @@ def test_no_photo_is_begun_while_loading_is_held(tmp_path: Path) -> None:
             assert before < 50  # else there was nothing to hold back
             assert len(asked) <= before + OPTIONS.processes  # those that had begun
         assert len(list(loaded)) == len(asked) - 1 == 59
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_time_in_which_all_stood_still_is_not_a_photos(photo_folder: Path) -> None:
+    """Ctrl-Z, and on with it much later."""
+    code = f"""
+import sys
+from photorank.config import IqaConfig
+from photorank.extractors import describe
+from photorank.photos import find_photos
+from photorank.stages import child, loader
+from photorank.stages.child import LoadOptions
+from photorank.stages.loading import LoaderPool
+loader.COMMAND = [sys.executable, "-c", {SLOW!r}]
+with LoaderPool([describe("iqa", IqaConfig())], LoadOptions(10**8, 2, 4, 4.0)) as pool:
+    for file, loaded in pool.load(find_photos([{str(photo_folder)!r}])[0][:2], lambda key: [0]):
+        print(loaded.failure, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(photo_folder.rglob("*.begun")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0].splitlines() == ["None", "None"]
 
 
 def test_no_process_is_left_when_the_taker_fails(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The cache of pixels: what it serves is right, whoever was killed, whatever is torn; one writes, others read."""
+"""The cache of pixels: what it serves is right, whoever was killed, whatever is torn, however many fill it."""
 
 import contextlib
 import json
@@ -85,26 +85,25 @@ def test_further_photos_and_another_preprocessing_keep_what_is_there(tmp_path: P
         assert not cache.read(bytes(32), empty_row())
 
 
-def test_one_writes_and_others_read_what_is_there_by_then(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path, key = tmp_path / "c.h5", some_keys(1)[0].tobytes()
-    writer = open_cache(path, 2)
-    reader = open_cache(path, 2)
-    assert "another process fills the cache" in caplog.text
-    reader.write(key, pixels_of(key))
-    assert not writer.read(key, empty_row())
-    writer.write(key, pixels_of(key))
+def test_several_fill_it_and_read_what_is_there_by_then(tmp_path: Path) -> None:
+    path, keys = tmp_path / "c.h5", [key.tobytes() for key in some_keys(3)]
+    one, other = open_cache(path, 2), open_cache(path, 3)
     row = empty_row()
-    assert reader.read(key, row)
-    np.testing.assert_array_equal(row, pixels_of(key))
-    reader.close()
-    writer.close()
-    again = open_cache(path, 2)
-    again.write(some_keys(2)[1].tobytes(), pixels_of(some_keys(2)[1].tobytes()))
-    again.close()
-    assert served(path, 2) == (2, 0)
+    for writer, reader, key in ((one, other, keys[0]), (other, one, keys[1])):
+        assert not reader.read(key, row)
+        writer.write(key, pixels_of(key))
+        assert reader.read(key, row)
+        np.testing.assert_array_equal(row, pixels_of(key))
+    other.write(keys[2], pixels_of(keys[2]))  # which has no row: the file was open elsewhere
+    one.close()
+    assert served(path, 3) == (2, 0)  # this one made room, in a copy, ...
+    other.refresh()
+    other.write(keys[2], pixels_of(keys[2]))  # ... which is found
+    other.close()
+    assert served(path, 3) == (3, 0)
 
 
-def test_a_reader_that_came_before_the_file_finds_it_later(tmp_path: Path) -> None:
+def test_who_came_before_the_file_finds_it_later(tmp_path: Path) -> None:
     path, key = tmp_path / "c.h5", some_keys(1)[0].tobytes()
     held = PixelCache(path, "other", {"size": 8}, some_keys(0), 8)
     assert not path.exists()

@@ -1,0 +1,54 @@
+"""The experiments: PhotoTriage's, on data that is made in its layout."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from photorank.comparisons.phototriage import read_phototriage
+from photorank.config import E2eConfig, load_config
+
+PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
+
+
+def test_made_data_has_the_official_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    from phototriage_smoke import SERIES, make_phototriage
+
+    found = read_phototriage(make_phototriage(tmp_path))
+    assert {split: counts.series for split, counts in found.counts.items()} == SERIES
+    assert all("is not the official list" in text for text in found.warnings)  # nothing else is wrong with it
+    named = {*found.table["left"], *found.table["right"]}
+    assert named == {f"train_val_imgs/{path.name}" for path in (tmp_path / "train_val_imgs").iterdir()}
+    assert found.table["p_left"].between(0.01, 0.99).all()
+    assert 0.35 < (found.table["p_left"] > 0.5).mean() < 0.65
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    make_phototriage(tmp_path)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_the_experiment_runs_whole_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    import phototriage
+
+    for config, settings in phototriage.SIAMESE.values():
+        load_config(E2eConfig, "e2e", config, settings)
+    monkeypatch.setattr(sys, "argv", ["phototriage.py", "--smoke", "--out", str(tmp_path), "--set", "epochs=2"])
+    phototriage.main()
+    report = (tmp_path / "report.md").read_text()
+    assert report in capsys.readouterr().out
+    rows = dict(line.strip("| ").split(" | ", 1) for line in report.splitlines() if line.startswith("| head over"))
+    assert len(rows) == 7
+    assert "SPSNet" in report
+    for name in ("e2e: a small network, difference head", "e2e: a small network, score head", "sharpness alone"):
+        assert f"| {name} |" in report
+    # The statistics see blur and exposure, of which the labels are made.
+    for name, row in rows.items():
+        assert "iqa" not in name or float(row.split(" | ")[1].split(" %")[0]) > 85
+    monkeypatch.setattr(phototriage, "fit_head", None)  # what is there is not made again
+    monkeypatch.setattr(phototriage, "e2e", None)
+    phototriage.main()
+    assert (tmp_path / "report.md").read_text() == report
