@@ -102,7 +102,7 @@ def test_curves_are_written_by_step(run: Path) -> None:
 
 
 def test_evaluate_has_the_margins_that_training_had(run: Path, photos: Path, tmp_path: Path) -> None:
-    extract([photos / "s00"], tmp_path / "other", ExtractConfig(workers=1))
+    extract([photos], tmp_path / "other", ExtractConfig(workers=1))
     with pytest.raises(RunError, match=r"extract the photos with --features e2e:"):
         evaluate(run, photos / "comparisons.csv", tmp_path / "other", "all", photos)
     extract([photos], tmp_path / "S", ExtractConfig(workers=1), [f"e2e:{run}"])
