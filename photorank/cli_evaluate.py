@@ -13,7 +13,7 @@ SPLITS = ("train", "val", "test", "unseen", "all")
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that fit-head wrote.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that fit-head or e2e wrote.")],
     comparisons: Annotated[
         Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; split, variant if you like.")
     ],

@@ -17,7 +17,7 @@ def rank(
     photos: Photos,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A run that fit-head wrote (default: one that comes with photorank)."),
+        typer.Option(metavar="RUN", help="A run that fit-head or e2e wrote (default: one that comes with photorank)."),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="The feature store's folder (default: one in your cache folder).")

@@ -80,8 +80,9 @@ def bound_text(phases: Phases) -> str:
 
 
 def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
-    """A table a series, best first."""
-    for series, part in ranking.groupby("series"):
+    """A table a series, best first; last, one of all photos that are alone in theirs."""
+    sizes = ranking.groupby("series")["series"].transform("size")
+    for series, part in ranking[sizes > 1].groupby("series"):
         table = Table(title=escape(printable(str(series))), title_justify="left", title_style="bold")
         table.add_column("rank", justify="right")
         table.add_column("photo")
@@ -100,6 +101,15 @@ def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
             notes = [escape(printable(note)) for note in _notes(row)]
             call = "undecided" if row.keep is pd.NA else "keep" if kept else ""
             table.add_row(*cells, call, "; ".join(notes), style="bold green" if kept else None)
+        yield table
+    alone = ranking[sizes == 1]
+    if len(alone):
+        table = Table(title="alone in their series, kept", title_justify="left", title_style="bold")
+        table.add_column("photo")
+        table.add_column("")
+        for row in alone.itertuples():
+            notes = [escape(printable(note)) for note in _notes(row)]
+            table.add_row(escape(printable(Path(str(row.path)).name)), "; ".join(notes), style="bold green")
         yield table
 
 

@@ -103,7 +103,8 @@ def save_head(
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history.epochs))
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    safetensors.torch.save_file(state, folder / "weights.safetensors")
+    # Its own `save_file` leaves the file to the user alone.
+    (folder / "weights.safetensors").write_bytes(safetensors.torch.save(state))
 
 
 def load_run(path: Path) -> Run:

@@ -17,6 +17,7 @@ from photorank.extractors import Feature
 from photorank.extractors.e2e import of_run, spec_of
 from photorank.models.siamese import SPACE, PairHead, SiameseCNNRanker
 from photorank.store import fingerprint
+from photorank.strict_json import dumps
 
 _HEAD = "head."
 
@@ -36,7 +37,7 @@ def save_siamese(
 ) -> None:  # fmt: skip
     """Write a Siamese ranker's run into `folder`."""
     file = folder / "weights.safetensors"
-    safetensors.torch.save_file(weights, file)
+    file.write_bytes(safetensors.torch.save(weights))  # its own `save_file` leaves it to the user alone
     spec = spec_of(config.cnn_backbone, preprocessing_of(model, config), config.precision, config.decode, file)
     space = {
         "fingerprint": fingerprint(spec), "dim": model.backbone.dim, "name": SPACE, "spec": spec, "role": "visual",
@@ -47,7 +48,7 @@ def save_siamese(
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(dumps(metrics, indent=2) + "\n", encoding="utf-8")
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in epochs), encoding="utf-8")
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
