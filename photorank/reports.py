@@ -104,7 +104,8 @@ def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
         yield table
     alone = ranking[sizes == 1]
     if len(alone):
-        table = Table(title="alone in their series, kept", title_justify="left", title_style="bold")
+        title = "alone in their series, kept"
+        table = Table(title=title, title_justify="left", title_style="bold", min_width=len(title) + 4)
         table.add_column("photo")
         table.add_column("")
         for row in alone.itertuples():

@@ -60,6 +60,8 @@ def test_commands_and_named_configs_work_from_the_wheel(site: Path, tmp_path: Pa
         tmp_path / "run",
         "--store",
         tmp_path / "S",
+        "--series-by",
+        "all",
         "--out",
         tmp_path / "out",
     )

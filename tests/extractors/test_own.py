@@ -134,12 +134,13 @@ def test_a_run_over_it_ranks_with_the_config_and_runs_no_code_without(
     photorank("extract", photos, "--store", store, "--config", mine)
     fitted = photorank("fit-head", "--store", store, "--comparisons", photos / "c.csv", "--out", run)
     assert fitted.returncode == 0, fitted.stderr
-    ranked = photorank("rank", photos, "--model", run, "--no-store", "--config", mine, "--json")
+    by_folder = ("--series-by", "folder")
+    ranked = photorank("rank", photos, "--model", run, "--no-store", "--config", mine, "--json", *by_folder)
     assert ranked.returncode == 0, ranked.stderr
     kept = [Path(row["path"]).stem for row in json.loads(ranked.stdout)["ranking"] if row["keep"]]
     assert kept == ["warm"] * 8
     config = load_config(ExtractConfig, "extract", str(mine))
-    table = Ranker(load_run(run)).rank([photos], store=tmp_path / "T", config=config)
+    table = Ranker(load_run(run)).rank([photos], store=tmp_path / "T", config=config, series_by="folder")
     assert {Path(path).stem for path in table[table["keep"]]["path"]} == {"warm"}
     without = photorank("rank", photos, "--model", run, "--no-store")
     assert without.returncode == 1

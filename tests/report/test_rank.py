@@ -38,7 +38,7 @@ def test_thumbnails_are_those_that_extraction_made(tmp_path: Path, monkeypatch: 
     asked: list[str] = []
     really = stage.each
     monkeypatch.setattr(stage, "each", lambda work, paths, *rest: asked.extend(paths) or really(work, paths, *rest))
-    options = ["--model", tmp_path / "run", "--workers", 1]
+    options = ["--model", tmp_path / "run", "--workers", 1, "--series-by", "folder"]
     named = [photos / "s0", photos / "s1", tmp_path / "bad.jpg"]
     said = rank(*named, *options, "--store", tmp_path / "T", "--out", tmp_path / "out")
     assert f"wrote {tmp_path / 'out' / 'report.html'}" in said.replace("\n", "")

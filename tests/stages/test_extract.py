@@ -22,7 +22,7 @@ from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors.statistics import STATISTICS, statistics
 from photorank.photos import decode_photo, photo_key
-from photorank.stages import filling, loader, loading, scan
+from photorank.stages import children, filling, loader, scan
 from photorank.stages.extract import ExtractReport, extract
 from photorank.store import FailureRow, FeatureStore
 from tests.conftest import Run, make_picture
@@ -41,7 +41,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no children today")
 
-    monkeypatch.setattr(loading, "Child", refuse)
+    monkeypatch.setattr(children, "Child", refuse)
 
 
 def the_space(store: Path) -> Any:

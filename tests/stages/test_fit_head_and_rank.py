@@ -196,8 +196,8 @@ def test_names_that_are_no_text_are_ranked_and_written(work: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     names = {Path(row["path"]).name for row in json.loads(done.stdout)["ranking"]}
     assert names == {"\udcff\n.png", "=1+1.png"}
-    for path in (tmp_path / "out").iterdir():
-        read = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    for name, reader in (("ranking.csv", pd.read_csv), ("ranking.parquet", pd.read_parquet)):
+        read = reader(tmp_path / "out" / name)
         assert {Path(each).name for each in read["path"]} == {"\\udcff\n.png", "=1+1.png"}
     shown = photorank("rank", folder, "--model", work / "run", "--store", tmp_path / "S")
     assert r"\udcff\n.png" in shown.stdout
@@ -276,7 +276,7 @@ def test_a_run_that_ends_in_an_error_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save", full)
     with pytest.raises(RunError, match="cannot be written: No space left on device; nothing is left of it"):
         fit(work, tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
