@@ -8,22 +8,15 @@ from typing import Annotated
 import typer
 
 from photorank import terminal
-from photorank.cli_options import Json, WeightsDir
+from photorank.cli_options import Assign, ComparisonsFile, Json, NewRun, PhotosFolder, WeightsDir
 
 
 def e2e(
-    comparisons: Annotated[
-        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")],
-    photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
-    ] = None,
+    comparisons: ComparisonsFile,
+    out: NewRun,
+    photos: PhotosFolder = None,
     config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/e2e/.")] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
-    ] = None,
+    assign: Assign = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with an unfinished training of RUN, if there is one."),

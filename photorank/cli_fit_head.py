@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from photorank import terminal
-from photorank.cli_options import Json, Store
+from photorank.cli_options import Assign, ComparisonsFile, Json, NewRun, PhotosFolder, Store
 
 
 def fit_head(
     store: Store,
-    comparisons: Annotated[
-        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")],
+    comparisons: ComparisonsFile,
+    out: NewRun,
     config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/head/.")] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
-    ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
-    ] = None,
+    assign: Assign = None,
+    photos: PhotosFolder = None,
     folds: Annotated[
         int | None, typer.Option(min=0, metavar="K", help="Cross-validate too, in K parts of train and val, by series.")
     ] = None,

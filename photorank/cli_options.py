@@ -15,3 +15,14 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Photos that go throu
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read and decode; 0: one a core.")]
 WeightsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder in which weights are looked for first.")]
+ComparisonsFile = Annotated[
+    Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
+]
+PhotosFolder = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
+]
+NewRun = Annotated[Path, typer.Option(metavar="RUN", help="The run's folder, which must not be there yet.")]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
+]

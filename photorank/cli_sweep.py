@@ -9,31 +9,24 @@ from typing import Annotated
 import typer
 
 from photorank import terminal
-from photorank.cli_options import Json, Store
+from photorank.cli_options import Assign, ComparisonsFile, Json, PhotosFolder, Store
 
 
 def sweep(
     store: Store,
-    comparisons: Annotated[
-        Path, typer.Option(help="CSV or Parquet: series, left, right, p_left; votes, split if you like.")
-    ],
+    comparisons: ComparisonsFile,
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the tables, the plot and the configs.")],
     config: Annotated[str | None, typer.Option(help="A YAML file, or the name of one under configs/head/.")] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE,VALUE", help="Values to try of one option of the config; repeat for more."),
     ] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the config; repeat for more."),
-    ] = None,
+    assign: Assign = None,
     folds: Annotated[
         int | None, typer.Option(min=0, metavar="K", help="Cross-validate in K parts of train and val, by series.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Train each combination from N seeds.")] = None,
-    photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What relative paths in the comparisons are relative to.")
-    ] = None,
+    photos: PhotosFolder = None,
     as_json: Json = False,
 ) -> None:
     """Train all combinations of a grid of options, many at once, and compare them in one table with intervals."""
