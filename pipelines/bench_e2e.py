@@ -40,9 +40,10 @@ from photorank.comparisons import Comparisons
 from photorank.comparisons.phototriage import read_phototriage
 from photorank.config import E2eConfig, parse_config
 from photorank.models.siamese import SiameseCNNRanker
-from photorank.photos import find_photos, photo_key
+from photorank.photos import photo_key
+from photorank.photos.finding import find_photos
 from photorank.stages.pixels import Pixels, PixelSource
-from photorank.training_e2e import Trainer
+from photorank.training.siamese import Trainer
 
 CORES = os.cpu_count() or 1
 SIZE, FILL = 224, (117, 115, 110)

@@ -38,7 +38,8 @@ from PIL import Image
 from photorank.config import ExtractConfig, parse_config
 from photorank.extractors.device import best_precision, resolve_device
 from photorank.extractors.statistics import statistics
-from photorank.photos import decode_photo, find_photos
+from photorank.photos import decode_photo
+from photorank.photos.finding import find_photos
 from photorank.stages.extract import extract
 
 CORES = os.cpu_count() or 1

@@ -37,14 +37,14 @@ from photorank import metrics
 from photorank.comparisons import Comparisons, hold_out
 from photorank.config import HeadConfig, load_config, load_sweep_config
 from photorank.extractors.device import best_precision
-from photorank.prediction import margins_of
+from photorank.models.prediction import margins_of
 from photorank.stages import crossing
 from photorank.stages.exchange import import_features
 from photorank.stages.fit_head import load_comparisons, load_features
 from photorank.stages.labels import phototriage
 from photorank.stages.sweep import grid, sweep
 from photorank.store import FeatureStore
-from photorank.training import build_head, one_thread, train_head, train_heads
+from photorank.training.fusion import build_head, one_thread, train_head, train_heads
 
 ROLES = {"clip": "visual", "resnet50": "visual", "iqa": "statistic"}
 EPOCHS, LOOP_EPOCHS, TURNS = 30, 6, 3

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from photorank.photos import find_photos
+from photorank.photos.finding import find_photos
 from photorank.store import FeatureStore
 
 A_FOLDER = 1_000

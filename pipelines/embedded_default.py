@@ -27,7 +27,8 @@ from PIL import Image
 from photorank import metrics
 from photorank.comparisons import read_comparisons
 from photorank.config import ExtractConfig, HeadConfig
-from photorank.photos import decode_photo, find_photos, photo_key, read_photo
+from photorank.photos import decode_photo, photo_key, read_photo
+from photorank.photos.finding import find_photos
 from photorank.runs import refuse_existing
 from photorank.stages.degrade import degrade
 from photorank.stages.evaluate import evaluate

@@ -24,7 +24,7 @@ import pandas as pd
 
 from photorank import metrics
 from photorank.config import E2eConfig, load_config
-from photorank.photos import find_photos
+from photorank.photos.finding import find_photos
 from photorank.stages.degrade import degrade
 from photorank.stages.e2e import e2e
 

@@ -20,8 +20,8 @@ import pandas as pd
 from phototriage_smoke import make_phototriage
 
 from photorank.config import E2eConfig, E2eFeatureConfig, ExtractConfig, HeadConfig, load_config, parse_config
-from photorank.figure_tables import markdown
-from photorank.figures import Figures
+from photorank.reports.figure_tables import markdown
+from photorank.reports.figures import Figures
 from photorank.stages.e2e import e2e
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from photorank.config import FeatureConfig
     from photorank.extractors.weights import Needed
     from photorank.photos import Photo
-    from photorank.preprocessing import Preprocessing
-    from photorank.undecoded import Undecoded
+    from photorank.photos.preprocessing import Preprocessing
+    from photorank.photos.undecoded import Undecoded
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Resized:
 
     def of(self, photo: Photo) -> Prepared:
         """The same of a photo that may have been decoded to fewer pixels than it has."""
-        from photorank.preprocessing import edges  # imports Pillow
+        from photorank.photos.preprocessing import edges  # imports Pillow
 
         return (self.preprocess(photo.rgb, (photo.height, photo.width), edges(photo)),)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from photorank.config import TORCHVISIONS
 from photorank.errors import ConfigError, WeightsError
 from photorank.extractors import Feature, Resized, hub, weights
-from photorank.preprocessing import Preprocessing
+from photorank.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from photorank.errors import ConfigError, WeightsError
 from photorank.extractors import Feature, Prepared, Resized, _timm, weights
 from photorank.extractors.device import Forward, resolve_device
-from photorank.preprocessing import Preprocessing
+from photorank.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""Descriptions of photos by which series are told apart (see `photorank.likeness`), as a space of the store.
+"""Descriptions of photos by which series are told apart (see `photorank.photos.likeness`), as a space of the store.
 
 Made for `rank`, which asks for it by itself: there is nothing to set, and heads leave it alone unless told otherwise.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from photorank.errors import ConfigError
 from photorank.extractors import Feature, Prepared, Preparer
-from photorank.likeness import VERSION, describe
+from photorank.photos.likeness import VERSION, describe
 
 LIKENESS = Feature(
     "likeness", {"kind": "likeness", "version": VERSION, "decode": "exact", "stored": "float16"}, "visual", "float16"

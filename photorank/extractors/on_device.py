@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Prepared
-from photorank.preprocessing import corner
+from photorank.photos.preprocessing import corner
 
 if TYPE_CHECKING:
     import torch
 
-    from photorank.preprocessing import Preprocessing
+    from photorank.photos.preprocessing import Preprocessing
 
 
 class PixelsOnDevice:

@@ -14,7 +14,7 @@ from typing import Any
 
 from photorank.errors import ConfigError
 from photorank.extractors import Feature
-from photorank.shards import Place
+from photorank.photos.shards import Place
 from photorank.stages import loader
 from photorank.stages.loader import Loaded, Loader
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from photorank.errors import ConfigError
 from photorank.extractors import Feature
-from photorank.shards import Place
+from photorank.photos.shards import Place
 from photorank.stages.child import Child, InThisProcess, Lacking, LoadOptions
 from photorank.stages.loader import Loaded
 

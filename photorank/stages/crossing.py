@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from photorank.comparisons import Comparisons
 from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError
-from photorank.figures import Evaluated
 from photorank.metrics import Estimate, Resamples
-from photorank.prediction import Features, margins_of
-from photorank.training import Plan, Trained
+from photorank.models.prediction import Features, margins_of
+from photorank.reports.figures import Evaluated
+from photorank.training.fusion import Plan, Trained
 
 Ints = NDArray[np.int64]
 

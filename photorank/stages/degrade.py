@@ -25,7 +25,8 @@ from PIL import Image
 from photorank.cells import as_text
 from photorank.comparisons.writing import write_comparisons
 from photorank.errors import ComparisonsError, ConfigError, PhotoError
-from photorank.photos import FailedPath, decode_photo, find_photos, photo_key, read_photo
+from photorank.photos import decode_photo, photo_key, read_photo
+from photorank.photos.finding import FailedPath, find_photos
 from photorank.stages.frames import Pixels
 from photorank.stages.pipeline import Progress
 from photorank.stages.variants import VARIANTS, choose

@@ -20,8 +20,9 @@ import platformdirs
 from photorank import metrics
 from photorank.config import ExtractConfig, HeadConfig
 from photorank.errors import ConfigError, PhotoError
-from photorank.photos import decode_photo, find_photos, read_photo
-from photorank.reports import Tile, contact_sheet
+from photorank.photos import decode_photo, read_photo
+from photorank.photos.finding import find_photos
+from photorank.reports.tables import Tile, contact_sheet
 from photorank.runs import load_run
 from photorank.stages.baselines import baselines
 from photorank.stages.extract import extract

@@ -13,15 +13,14 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from photorank.checkpoints import Unfinished
 from photorank.comparisons import Comparisons, as_key, hold_out, read_comparisons, resolve
 from photorank.config import E2eConfig
-from photorank.config_e2e import OF_THE_MACHINE
+from photorank.config.e2e import OF_THE_MACHINE
 from photorank.errors import ComparisonsError
 from photorank.extractors.beginning import load_beginning
 from photorank.models.siamese import SiameseCNNRanker
 from photorank.runs import new_run, refuse_existing
-from photorank.runs_e2e import save_siamese
+from photorank.runs.e2e import save_siamese
 from photorank.stages.e2e_report import E2eReport, Labels, report_of
 from photorank.stages.epochs import Epochs
 from photorank.stages.fit_head import predictions_of
@@ -29,7 +28,8 @@ from photorank.stages.pipeline import Progress
 from photorank.stages.pixels import Pixels, PixelSource
 from photorank.stages.places import Places
 from photorank.stages.run_folder import write_extras
-from photorank.training_e2e import Trainer
+from photorank.training.checkpoints import Unfinished
+from photorank.training.siamese import Trainer
 
 
 def e2e(

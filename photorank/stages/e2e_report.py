@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from photorank import metrics
 from photorank.comparisons import SPLITS, Comparisons
-from photorank.shards import Member, Place
+from photorank.photos.shards import Member, Place
 from photorank.stages.evaluate import Evaluation, evaluation_tables, predictions
-from photorank.training_e2e import Trainer
+from photorank.training.siamese import Trainer
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from photorank.checkpoints import Unfinished
 from photorank.errors import ConfigError, PhotorankError, RunError
-from photorank.events import EventLog
+from photorank.reports.events import EventLog
 from photorank.stages.pipeline import Progress
-from photorank.training_e2e import Photos, Trainer
+from photorank.training.checkpoints import Unfinished
+from photorank.training.siamese import Photos, Trainer
 
 
 class Epochs:

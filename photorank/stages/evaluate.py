@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from photorank import figures, metrics
+from photorank import metrics
 from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
 from photorank.errors import ComparisonsError
-from photorank.figure_tables import DIFFERENCE
+from photorank.reports import figures
+from photorank.reports.figure_tables import DIFFERENCE
 from photorank.runs import load_run, refuse_existing, training_photos
 from photorank.stages.baselines import baselines
 from photorank.stages.cache import cache_store

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from photorank import plots
-from photorank.figure_tables import long_table, markdown
+from photorank.reports import plots
+from photorank.reports.figure_tables import long_table, markdown
 from photorank.runs import new_run, training_log
 from photorank.stages.evaluate import Evaluation
 from photorank.stages.mistakes import mistakes_sheet

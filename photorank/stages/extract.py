@@ -11,7 +11,7 @@ from pathlib import Path
 from photorank.config import E2eFeatureConfig, ExtractConfig, FeatureConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import PRECISIONS, Feature, describe, has_auto_precision
-from photorank.photos import FailedPath, PhotoFile, find_photos
+from photorank.photos.finding import FailedPath, PhotoFile, find_photos
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import Failure, Pipeline, Progress
 from photorank.stages.scan import scan

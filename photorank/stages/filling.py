@@ -15,7 +15,8 @@ from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Extractor, Feature, Prepared, build
-from photorank.photos import PhotoFile, decode_photo
+from photorank.photos import decode_photo
+from photorank.photos.finding import PhotoFile
 from photorank.stages.timing import Clock
 from photorank.store import FeatureStore, Space, fingerprint
 

@@ -16,18 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photorank import metrics, prediction
+from photorank import metrics
 from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
 from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, StoreError
 from photorank.extractors import Feature
-from photorank.figures import main_figures
+from photorank.models import prediction
+from photorank.reports.figures import main_figures
 from photorank.runs import new_run, refuse_existing, save_head
 from photorank.stages import crossing
 from photorank.stages.baselines import baselines
 from photorank.stages.run_folder import write_extras
 from photorank.store import FeatureStore, Space
-from photorank.training import train_heads
+from photorank.training.fusion import train_heads
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from photorank.errors import PhotoError, PhotorankError
 from photorank.extractors import Feature, Prepared, Resized, preparer
 from photorank.photos import Fit, Photo, decode_photo, photo_details, photo_key, read_photo
-from photorank.shards import Member, Place, read_member
-from photorank.thumbnails import Thumbnails
+from photorank.photos.shards import Member, Place, read_member
+from photorank.photos.thumbnails import Thumbnails
 
 DEVICE_INTERPOLATIONS = ("bilinear", "bicubic")
 """Those that PyTorch has with antialiasing, as Pillow has them."""
@@ -112,7 +112,7 @@ class Loader:
         ]  # fmt: skip
         if not able:
             return []
-        from photorank.undecoded import undecoded  # imports Pillow
+        from photorank.photos.undecoded import undecoded  # imports Pillow
 
         photo = undecoded(data, self._max_pixels)
         if photo is None:

@@ -13,9 +13,9 @@ from PIL import Image
 from photorank import metrics
 from photorank.errors import PhotoError
 from photorank.photos import decode_photo, photo_key, read_photo
-from photorank.reports import Tile, contact_sheet
+from photorank.reports.tables import Tile, contact_sheet
+from photorank.reports.terminal import printable
 from photorank.store import FeatureStore
-from photorank.terminal import printable
 
 MOST = 20
 ACROSS = 4

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from photorank import __version__
 from photorank.config import ExtractConfig
-from photorank.photos import FailedPath, PhotoFile
+from photorank.photos.finding import FailedPath, PhotoFile
 from photorank.stages.child import LoadOptions
 from photorank.stages.devices import DevicePool
 from photorank.stages.filling import Filling, Refused

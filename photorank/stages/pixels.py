@@ -24,7 +24,7 @@ from photorank.config import CnnConfig
 from photorank.errors import PhotoError
 from photorank.extractors import Feature, cnn
 from photorank.photos import MAX_PIXELS
-from photorank.shards import Place
+from photorank.photos.shards import Place
 from photorank.stages.child import LoadOptions
 from photorank.stages.children import DIED, Children
 from photorank.stages.pixel_cache import PixelCache

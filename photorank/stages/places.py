@@ -9,7 +9,7 @@ from pathlib import Path
 
 from photorank.errors import PhotoError
 from photorank.photos import photo_key, read_photo
-from photorank.shards import Member, Place, index_shards, read_member
+from photorank.photos.shards import Member, Place, index_shards, read_member
 
 
 class Places:

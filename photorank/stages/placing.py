@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from photorank.errors import PhotoError
-from photorank.photos import FailedPath, is_raw_name
+from photorank.photos.finding import FailedPath, is_raw_name
 
 How = Literal["copy", "link"]
 

@@ -15,14 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photorank import prediction
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors import own
 from photorank.extractors.likeness import LIKENESS
-from photorank.grouping import GAP, Grouping
-from photorank.photos import find_photos
-from photorank.reasons import reasons
+from photorank.models import prediction
+from photorank.photos.finding import find_photos
+from photorank.photos.grouping import GAP, Grouping
+from photorank.reports.reasons import reasons
 from photorank.runs import Run, load_run
 from photorank.stages.cache import cache_store
 from photorank.stages.deciding import Keep, order

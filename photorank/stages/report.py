@@ -14,10 +14,10 @@ import pandas as pd
 from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.photos import decode_photo, photo_key, read_photo
-from photorank.report import Head, write_pages
+from photorank.photos.thumbnails import Thumbnails, thumbnail_size
+from photorank.reports.page import Head, write_pages
 from photorank.stages.pipeline import Failure, Progress
 from photorank.stages.workers import each
-from photorank.thumbnails import Thumbnails, thumbnail_size
 
 
 def write_report(
@@ -25,8 +25,8 @@ def write_report(
     config: ExtractConfig | None = None, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
     """`report.html` (and `report-2.html` ... of a large ranking) in the folder `out`, from a ranking's table (see
-    `photorank.report.write_pages`), a sentence `about` what ranked it, and the photos that failed. `config` says how
-    photos are decoded.
+    `photorank.reports.page.write_pages`), a sentence `about` what ranked it, and the photos that failed. `config` says
+    how photos are decoded.
 
     Thumbnails are kept in the store, so that the next report makes none; without a store they are forgotten. A photo
     that cannot be decoded any more is in the report, without a thumbnail and with the cause. Raises RunError where the

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from photorank import figures, plots
-from photorank.cards import CardFacts, model_card
 from photorank.comparisons import Comparisons
-from photorank.events import EventLog
 from photorank.metrics import Estimate, Resamples
+from photorank.reports import figures, plots
+from photorank.reports.cards import CardFacts, model_card
+from photorank.reports.events import EventLog
 from photorank.runs import training_log
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from photorank import __version__
-from photorank.photos import FailedPath, PhotoFile
+from photorank.photos.finding import FailedPath, PhotoFile
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import UNSEEN, Failure
 from photorank.store import FeatureStore

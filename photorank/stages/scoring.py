@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photorank import prediction
 from photorank.comparisons import Comparisons
 from photorank.errors import RunError
+from photorank.models import prediction
 from photorank.runs import Run
 from photorank.stages.fit_head import load_features
 from photorank.store import FeatureStore, Space, fingerprint

@@ -11,8 +11,8 @@ import pandas as pd
 from photorank.cells import as_text, plain
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
-from photorank.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
 from photorank.photos import read_exposure
+from photorank.photos.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
 from photorank.store import FeatureStore
 
 

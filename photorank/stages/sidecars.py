@@ -13,8 +13,9 @@ from typing import Literal
 import pandas as pd
 
 from photorank.errors import PhotoError
-from photorank.photos import FailedPath, read_photo
-from photorank.xmp import mark, new_xmp
+from photorank.photos import read_photo
+from photorank.photos.finding import FailedPath
+from photorank.photos.xmp import mark, new_xmp
 
 Style = Literal["lightroom", "darktable"]
 MARKS = {True: {"Rating": "5", "Label": "Green"}, False: {"Rating": "1", "Label": "Red"}}

@@ -13,8 +13,9 @@ import pandas as pd
 
 from photorank.comparisons.writing import refuse_output, write_comparisons
 from photorank.errors import ComparisonsError, PhotoError
-from photorank.photos import FailedPath, find_photos, photo_key, read_photo
-from photorank.ratings import stars_of
+from photorank.photos import photo_key, read_photo
+from photorank.photos.finding import FailedPath, find_photos
+from photorank.photos.ratings import stars_of
 from photorank.stages.pipeline import Progress
 from photorank.stages.series import series_of
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from photorank.comparisons import Comparisons
 from photorank.config import HeadConfig, SweepConfig, dump_config, parse_config
 from photorank.errors import ComparisonsError, ConfigError
-from photorank.figures import comparison_figures
 from photorank.metrics import Estimate, correct
+from photorank.reports.figures import comparison_figures
+from photorank.reports.sweep_tables import draw, markdown, table
 from photorank.runs import new_run, refuse_existing
 from photorank.stages import crossing
 from photorank.stages.fit_head import choose_spaces, load_comparisons, load_features
 from photorank.store import FeatureStore
-from photorank.sweep_tables import draw, markdown, table
-from photorank.training import Trained, train_heads
+from photorank.training.fusion import Trained, train_heads
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from photorank.errors import DamagedStoreError, StoreError
+from photorank.photos.thumbnails import Thumbnails
 from photorank.store import tables
 from photorank.store.compaction import compact_space, compact_table, forget_in_space, forget_in_table
 from photorank.store.durable import make_folder, names_in, write_atomically, writing
@@ -29,7 +30,6 @@ from photorank.store.removal import (
 from photorank.store.space import Space
 from photorank.store.tables import FailureRow, FileRow, PhotoRow
 from photorank.store.verify import verify_space, verify_table
-from photorank.thumbnails import Thumbnails
 
 FORMAT = 1
 _ABOUT = "photorank.json"

@@ -13,10 +13,10 @@ from photorank.config import ClipConfig, CnnConfig, ExtractConfig
 from photorank.errors import ConfigError
 from photorank.extractors import Resized
 from photorank.extractors.on_device import PixelsOnDevice
-from photorank.preprocessing import Preprocessing
+from photorank.photos.preprocessing import Preprocessing
+from photorank.photos.undecoded import undecoded
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
-from photorank.undecoded import undecoded
 from tests.conftest import Run, make_picture
 
 SMALL = {"kind": "cnn", "library": "timm", "model": "test_resnet", "weights": "random", "precision": "float32"}

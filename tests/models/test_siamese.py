@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from photorank.config import E2eConfig
 from photorank.errors import ConfigError
 from photorank.models.siamese import PairHead, SiameseCNNRanker, to_precision
-from photorank.optimising import Optimising
+from photorank.training.siamese_optimiser import Optimising
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)

@@ -14,7 +14,7 @@ from photorank.photos import decode_photo, photo_key
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
 from tests.conftest import make_picture
-from tests.test_formats import dng, heic, pillow_heif, rawpy
+from tests.photos.test_formats import dng, heic, pillow_heif, rawpy
 
 POINTS = 50
 

@@ -13,7 +13,7 @@ from photorank.config import CnnConfig, ExtractConfig, IqaConfig
 from photorank.errors import ConfigError, PhotorankError
 from photorank.extractors import Resized
 from photorank.extractors.device import Forward, resolve_devices
-from photorank.preprocessing import Preprocessing
+from photorank.photos.preprocessing import Preprocessing
 from photorank.stages import devices
 from photorank.stages.extract import ExtractReport, extract
 from photorank.store import FeatureStore

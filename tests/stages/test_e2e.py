@@ -25,7 +25,7 @@ from photorank.stages.e2e import e2e
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
-from photorank.training_e2e import Trainer
+from photorank.training.siamese import Trainer
 from tests.conftest import make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
@@ -156,7 +156,7 @@ import json, os, signal, sys
 from pathlib import Path
 from photorank.config import E2eConfig
 from photorank.stages.e2e import e2e
-from photorank.training_e2e import Trainer
+from photorank.training.siamese import Trainer
 
 whole_step = Trainer.step
 

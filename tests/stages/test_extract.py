@@ -291,7 +291,7 @@ def test_only_failures_end_with_status_1_and_json_is_one_object(tmp_path: Path, 
 AS_AN_ORDINARY_USER = """
 import contextlib, io, os, sys
 from photorank.__main__ import main
-import photorank.decoding, photorank.extractors.iqa, photorank.preprocessing
+import photorank.photos.decoding, photorank.extractors.iqa, photorank.photos.preprocessing
 
 def run(*arguments):
     sys.argv = ["photorank", *arguments]

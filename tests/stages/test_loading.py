@@ -20,7 +20,8 @@ from PIL import Image
 from photorank.config import CnnConfig, ExtractConfig, IqaConfig
 from photorank.errors import ConfigError
 from photorank.extractors import Feature, describe
-from photorank.photos import find_photos, photo_key
+from photorank.photos import photo_key
+from photorank.photos.finding import find_photos
 from photorank.stages import child, loader
 from photorank.stages.child import LoadOptions
 from photorank.stages.extract import ExtractReport, extract
@@ -172,7 +173,7 @@ def test_time_in_which_all_stood_still_is_not_a_photos(photo_folder: Path) -> No
 import sys
 from photorank.config import IqaConfig
 from photorank.extractors import describe
-from photorank.photos import find_photos
+from photorank.photos.finding import find_photos
 from photorank.stages import child, loader
 from photorank.stages.child import LoadOptions
 from photorank.stages.loading import LoaderPool

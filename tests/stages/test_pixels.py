@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from photorank.comparisons import read_comparisons, resolve
 from photorank.errors import PhotoError
 from photorank.photos import photo_key
-from photorank.shards import Member, Place
+from photorank.photos.shards import Member, Place
 from photorank.stages import loader
 from photorank.stages.pixels import Pixels, PixelSource
 from photorank.stages.places import Places

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from photorank.cli import app
 from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.config import ExtractConfig, HeadConfig
-from photorank.ratings import stars_of
+from photorank.photos.ratings import stars_of
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
 from photorank.stages.ranking_files import write_ranking
 from tests.conftest import make_picture
-from tests.timelines import Roll, brackets, bursts
+from tests.photos.timelines import Roll, brackets, bursts
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from photorank.cells import inert
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
-from photorank.grouping import Grouping
-from photorank.photos import find_photos
+from photorank.photos.finding import find_photos
+from photorank.photos.grouping import Grouping
 from photorank.stages.extract import compute
 from photorank.stages.fit_head import choose_spaces
 from photorank.stages.series import group, series_of
 from photorank.store import FeatureStore
 from tests.conftest import SHARED, make_picture
-from tests.timelines import NOON, Roll, all_rolls, f1
+from tests.photos.timelines import NOON, Roll, all_rolls, f1
 
 PHOTOS = SHARED / "photos"
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos beside the checkout are not there")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from photorank.ratings import stars_of
+from photorank.photos.ratings import stars_of
 from photorank.stages.sidecars import write_sidecars
 from tests.sidecars import DARKTABLE, LIGHTROOM
 

@@ -10,7 +10,7 @@ from photorank.comparisons import read_comparisons
 from photorank.errors import ComparisonsError, PhotoError
 from photorank.stages.stars import stars
 from tests.conftest import Run, make_picture
-from tests.test_ratings import BOMB, save, xmp
+from tests.photos.test_ratings import BOMB, save, xmp
 
 
 def rate(folder: Path, **ratings: int | None) -> None:

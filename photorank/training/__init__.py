@@ -1,0 +1,1 @@
+"""Training: fusion heads from features, many at once (`fusion`), and Siamese rankers from pixels (`siamese`)."""

@@ -1,0 +1,154 @@
+"""An unfinished training on disk: enough to go on from, replaced whole or not at all, and nothing that is unpickled.
+
+.OUT.part/           beside the run OUT that it is to become
+  state.json         what is trained on what, how far it is, and the names of the files below; replaced last
+  step-N.safetensors the model, the optimiser's state, the weights' moving average
+  best-N.safetensors the weights of the best epoch so far
+  events/            TensorBoard's curves
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from photorank.errors import RunError
+from photorank.store.durable import sync_folder, write_atomically
+from photorank.training.siamese import Progress, Trainer
+
+_STATE = "state.json"
+
+
+class Unfinished:
+    """The folder in which the training of a run lives until it is done. Only the main process writes."""
+
+    def __init__(self, out: Path, about: dict[str, Any]) -> None:
+        """`about` is what must be the same for a training to be gone on with: config, comparisons."""
+        self.folder, self._out = out.parent / f".{out.name}.part", out
+        # As JSON gives it back.
+        self._about: dict[str, Any] = json.loads(json.dumps(about))
+        self._best: str | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.folder / _STATE).is_file()
+
+    def refuse(self, resume: bool) -> None:
+        """RunError where there is an unfinished training that is not to be gone on with, or is of something else."""
+        if not self.exists:
+            return
+        if not resume:
+            raise RunError(
+                f"an unfinished training of {self._out} is in {self.folder}: --resume goes on with it; or remove it"
+            )
+        told = self._read()["about"]
+        if changed := [name for name, value in self._about.items() if told.get(name) != value]:
+            raise RunError(
+                f"the unfinished training in {self.folder} has another {changed[0]}: make the call as it was, or name "
+                f"another --out"
+            )
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put a trainer where the unfinished training was, if there is one."""
+        if not self.exists:
+            return
+        state = self._read()
+        try:
+            tensors = safetensors.torch.load_file(self.folder / state["tensors"])
+            _unflatten(tensors, trainer)
+            trainer.progress = Progress(**state["progress"])
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise RunError(f"{self.folder} is damaged ({' '.join(str(error).split())[:200]}); remove it") from error
+        self._best = state["best"]
+        if trainer.accelerator.is_main_process:
+            trainer.sums += torch.tensor(trainer.progress.sums, device=trainer.sums.device)
+
+    def save(self, trainer: Trainer) -> None:
+        """Replace the checkpoint. `trainer.progress.sums` are those of all processes."""
+        name = f"step-{trainer.progress.step}.safetensors"
+        self._write_tensors(name, _flatten(trainer))
+        state = {
+            "about": self._about, "progress": asdict(trainer.progress), "tensors": name, "best": self._best,
+        }  # fmt: skip
+        try:
+            write_atomically(self.folder / _STATE, json.dumps(state).encode())
+            for each in self.folder.iterdir():
+                if each.is_file() and each.name not in (_STATE, name, self._best):
+                    each.unlink()
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def save_best(self, trainer: Trainer) -> None:
+        """Keep the weights of an epoch as the best; the next checkpoint names them. Called by every process."""
+        self._best = f"best-{trainer.progress.epoch}.safetensors"
+        if trainer.accelerator.is_main_process:
+            self._write_tensors(self._best, trainer.weights())
+
+    def best(self) -> dict[str, Tensor]:
+        """The weights of the best epoch."""
+        assert self._best is not None
+        return dict(safetensors.torch.load_file(self.folder / self._best))
+
+    def remove(self) -> None:
+        """The run is there: what led to it goes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / _STATE} cannot be read ({error}); remove {self.folder}") from error
+        return state
+
+    def _write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
+        temporary = self.folder / f".{name}.{secrets.token_hex(4)}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            safetensors.torch.save_file(tensors, temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / name)
+            sync_folder(self.folder)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: Exception) -> RunError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return RunError(f"the training cannot be kept in {self.folder}: {reason}; make room, and go on with --resume")
+
+
+def _flatten(trainer: Trainer) -> dict[str, Tensor]:
+    """Every tensor of a training by a name of its own: `model.…`, `average.…`, `optimiser.NUMBER.…`."""
+    optimising = trainer.optimising
+    named = {f"model.{name}": each for name, each in trainer.model.state_dict().items()}
+    named |= {f"model.{name}": each for name, each in optimising.weights.items()}
+    named |= {f"average.{name}": each for name, each in optimising.average.items()}
+    for number, state in optimising.optimiser.state_dict()["state"].items():
+        named |= {f"optimiser.{number}.{name}": each for name, each in state.items() if each is not None}
+    return {name: each.detach().cpu().contiguous() for name, each in named.items()}
+
+
+def _unflatten(tensors: dict[str, Tensor], trainer: Trainer) -> None:
+    optimising, state = trainer.optimising, trainer.optimising.optimiser.state_dict()
+    trainer.model.load_state_dict({name[6:]: each for name, each in tensors.items() if name.startswith("model.")})
+    with torch.no_grad():
+        for name, each in optimising.weights.items():
+            each.copy_(tensors[f"model.{name}"])
+        for name, each in optimising.average.items():
+            each.copy_(tensors[f"average.{name}"])
+    for name, each in tensors.items():
+        if name.startswith("optimiser."):
+            _, number, part = name.split(".")
+            state["state"].setdefault(int(number), {})[part] = each
+    optimising.optimiser.load_state_dict(state)

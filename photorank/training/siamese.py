@@ -1,0 +1,173 @@
+"""Training a Siamese ranker on pixels, on a processor, a GPU, or several, by Hugging Face Accelerate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from photorank.comparisons import Comparisons
+from photorank.config.e2e import E2eConfig
+from photorank.models.siamese import SPACE, SiameseCNNRanker
+from photorank.training.siamese_batches import Part, epoch_batches, parts_of
+from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
+
+
+class Photos(Protocol):
+    """Where pixels come from."""
+
+    waited: float
+    """Seconds waited for pixels so far."""
+
+    def batches(self, order: Iterable[NDArray[np.int64]]) -> Iterable[tuple[NDArray[np.int64], Tensor]]:
+        """For each batch of photo numbers (n,) these and their pixels (n, 3, size, size) uint8, in that order."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How far a training is: with the weights and the optimiser's state all that is needed to go on."""
+
+    epoch: int = 0
+    """Epochs that are over."""
+    batch: int = 0
+    """Steps done of the next one, ..."""
+    step: int = 0
+    """... and of all."""
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    """Of this epoch so far: loss in nats, comparisons, those of them that have an answer, and that were right."""
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    """A row an epoch."""
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+
+
+class Trainer:
+    """A model, its optimiser and where it stands; what each process does alike."""
+
+    def __init__(
+        self, model: SiameseCNNRanker, data: Comparisons, fit_rows: NDArray[np.int64], config: E2eConfig,
+        accelerator: Accelerator,
+    ) -> None:  # fmt: skip
+        """`fit_rows` are the comparisons to learn from. Takes the model to its device and precision."""
+        self.model, self.config, self.accelerator, self.progress = model, config, accelerator, Progress()
+        self._data, self._fit_rows = data, fit_rows
+        self.photos = len(np.unique([data.left[fit_rows], data.right[fit_rows]]))
+        """Photos of an epoch."""
+        freeze(model, config)
+        layout = torch.channels_last if config.channels_last else torch.preserve_format
+        model.to(accelerator.device).to(memory_format=layout)
+        self.optimising = Optimising(model, config)
+        network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+        self._network = accelerator.prepare_model(network)
+        self.sums = torch.zeros(4, device=accelerator.device)
+        """As `Progress.sums`, of this process and this epoch."""
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The comparisons of each step of an epoch; the first is 0."""
+        return epoch_batches(self._data, self._fit_rows, self.config.batch_photos, self.config.seed, epoch)
+
+    def parts(self, epoch: int, batch: int, rows: NDArray[np.int64]) -> list[Part]:
+        """What this process puts through the network in a step."""
+        world, config = self.accelerator.num_processes, self.config
+        parts = parts_of(self._data, rows, world * config.accumulate, config.flip, config.seed, epoch, batch)
+        return parts[self.accelerator.process_index :: world]
+
+    def step(
+        self, parts: Sequence[Part], pixels: Iterator[Tensor], comparisons: int, epochs: float, log: bool = False
+    ) -> dict[str, Tensor]:
+        """One step on this process's parts, each with its pixels (n, 3, size, size) uint8.
+
+        `comparisons` are those of the batch in all processes, `epochs` those done so far. With `log` the norms of the
+        gradients, by part of the model.
+        """
+        train_mode(self.model, self.config)
+        draws = [self.config.seed, self.progress.step, self.accelerator.process_index]
+        torch.manual_seed(int(np.random.SeedSequence(draws).generate_state(1)[0]))  # of dropout
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._network):
+                loss = self._loss(part, next(pixels))
+                # Gradients are averaged over processes; the loss is the mean of all comparisons of the batch.
+                self.accelerator.backward(loss * (self.accelerator.num_processes / comparisons))
+        norms = self.optimising.norms() if log else {}
+        self.optimising.step(rate_factor(self.progress.step, epochs, self.config))
+        self.progress.step += 1
+        return norms
+
+    def _loss(self, part: Part, photos: Tensor) -> Tensor:
+        """The sum of the cross entropies (nats) of a part's comparisons against their soft labels."""
+        device = self.accelerator.device
+        mirrored, left, right, wanted = (
+            torch.from_numpy(each).to(device) for each in (part.mirrored, part.left, part.right, part.p_left)
+        )
+        pixels = self._to_device(photos)
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+        logits = self._network(pixels, left, right).float()
+        loss = functional.cross_entropy(logits, torch.stack([wanted, 1 - wanted], dim=1), reduction="sum")
+        if part.filler:
+            return loss * 0
+        with torch.no_grad():
+            decided = wanted != 0.5
+            right_ones = decided & ((logits[:, 0] > logits[:, 1]) == (wanted > 0.5))
+            counts = torch.stack([torch.ones_like(wanted).sum(), decided.sum(), right_ones.sum()])
+            self.sums += torch.cat([loss.detach()[None], counts])
+        return loss
+
+    def _to_device(self, photos: Tensor) -> Tensor:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return photos.to(self.accelerator.device, non_blocking=True).contiguous(memory_format=layout)
+
+    @torch.no_grad()
+    def embed(self, photos: Photos, numbers: NDArray[np.int64]) -> Tensor:
+        """Features (n, dim) float32, on the processor, of the photos with these numbers (n,), of the weights that are
+        judged. Shared among the processes; each gets all."""
+        self.model.eval()
+        world, index = self.accelerator.num_processes, self.accelerator.process_index
+        share = -(-len(numbers) // world)
+        mine = np.resize(numbers, share * world)[index::world]  # all of one length
+        size = max(1, self.config.batch_photos // self.config.accumulate // world)
+        order = [mine[at : at + size] for at in range(0, len(mine), size)]
+        with self.optimising.judging():
+            found = [self.model.backbone(self._to_device(pixels)).float() for _, pixels in photos.batches(order)]
+        gathered: Tensor = self.accelerator.gather(torch.cat(found))  # (world * share, dim), process after process
+        return gathered.view(world, share, -1).transpose(0, 1).reshape(world * share, -1)[: len(numbers)].cpu()
+
+    def judge(self, photos: Photos, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Mean loss (nats) and accuracy of the weights that are judged on some comparisons."""
+        data = self._data.take(rows)
+        numbers = np.unique(np.concatenate([self._data.left[rows], self._data.right[rows]]))
+        margins = self.margins(self.embed(photos, numbers), data)
+        wanted = torch.from_numpy(data.p_left)
+        loss = functional.binary_cross_entropy_with_logits(margins, wanted)
+        decided = wanted != 0.5
+        correct = ((margins > 0) == (wanted > 0.5))[decided].float().mean()
+        return {"loss": float(loss), "accuracy": float(correct)}
+
+    @torch.no_grad()
+    def margins(self, features: Tensor, data: Comparisons) -> Tensor:
+        """(C,) log odds of the left photo, of the weights that are judged; `features` (N, dim) are of `data`'s
+        photos."""
+        head = self.model.head.eval()
+        left, right = torch.from_numpy(data.left), torch.from_numpy(data.right)
+        with self.optimising.judging():
+            device = self.accelerator.device
+            return head.margins({SPACE: features.to(device)}, left.to(device), right.to(device)).cpu()
+
+    def adopt(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights that an earlier epoch was judged by; training does not go on after this."""
+        self.model.load_state_dict(weights)
+        self.optimising.average = {}
+
+    def weights(self) -> dict[str, Tensor]:
+        """All of the model's tensors in float32 on the processor, with the weights that are judged."""
+        state = {**self.model.state_dict(), **self.optimising.judged}
+        return {name: each.detach().cpu().contiguous() for name, each in state.items()}

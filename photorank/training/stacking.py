@@ -1,0 +1,203 @@
+"""Several heads of one shape trained at once: their parameters lie in one tensor, their layers are batched products.
+
+Each member has its own comparisons, order of batches, dropout masks, optimiser and early stopping, all drawn from its
+own seed, so it ends where it would end alone, but for the rounding of sums.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from photorank.config import HeadConfig
+from photorank.models.fusion import Dropout, MultiFeaturePairwiseRanker
+from photorank.training.batches import EMPTY, Batch, Series, padded, places
+from photorank.training.losses import LISTWISE, PAIRWISE
+from photorank.training.stacked_optimisers import Optimiser
+
+Features = Mapping[str, Tensor]
+_ROWS = 32
+"""Photos of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much as several."""
+
+
+@dataclass
+class History:
+    """What happened in training: a row an epoch, and the epoch that was kept."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+class Member:
+    """One head in training."""
+
+    def __init__(
+        self, model: MultiFeaturePairwiseRanker, config: HeadConfig, standard: Features, fit: Series, stop: Series
+    ) -> None:
+        """`standard` is what `model.standardise` makes of all photos; early stopping looks at `stop`."""
+        self.model, self.config, self.standard, self.history = model, config, standard, History()
+        self._fit, self._best = fit, float("inf")
+        order, masks = np.random.SeedSequence(config.seed).spawn(2)
+        self._order, self._masks = np.random.default_rng(order), np.random.Generator(np.random.SFC64(masks))
+        self.stop_batches = stop.batches(np.arange(len(stop)), config.batch_size)
+        self.values = nn.utils.parameters_to_vector(model.parameters()).detach()
+        """(P,) all parameters."""
+        self._kept = self.values.clone()
+
+    def next_batches(self) -> list[Batch]:
+        """The batches of an epoch."""
+        return self._fit.batches(self._order.permutation(len(self._fit)), self.config.batch_size)
+
+    def mask(self, rows: int, width: int) -> Tensor:
+        """(rows, width) of a dropout mask: 0, or 1 / (1 − p)."""
+        share = self.config.dropout
+        drawn = self._masks.integers(0, 1 << 16, (rows, width), dtype=np.uint16)
+        return torch.from_numpy((drawn >= round(share * (1 << 16))).astype(np.float32)).mul_(1 / (1 - share))
+
+    def end_epoch(self, train_loss: float, stop_loss: float | None) -> bool:
+        """Note an epoch, and the parameters if it is the best; True when it was the last."""
+        history, number = self.history, len(self.history.epochs) + 1
+        row = {"epoch": float(number), "train_loss": train_loss}
+        if stop_loss is not None:
+            row["stop_loss"] = stop_loss
+        history.epochs.append(row)
+        # Without a slice there is nothing to choose by: the last epoch is kept.
+        if stop_loss is None or stop_loss < self._best:
+            self._best = stop_loss if stop_loss is not None else self._best
+            self._kept.copy_(self.values)
+            history.best_epoch = number
+        return number == self.config.epochs or number - history.best_epoch >= self.config.patience
+
+    def finish(self) -> None:
+        """Give the parameters that were kept to the model."""
+        nn.utils.vector_to_parameters(self._kept, self.model.parameters())
+        self.model.eval()
+
+
+def train(members: Sequence[Member]) -> None:
+    """Train heads of one shape and loss, each to its own end; their `model` and `history` then hold the outcome."""
+    running = list(members)
+    optimiser = Optimiser([each.config for each in running], len(running[0].values))
+    while running:
+        stack = _Stack(running, optimiser)
+        ended: list[Member] = []
+        while not ended:
+            told = zip(running, stack.epoch(), stack.stop_losses(), strict=True)
+            ended = [each for each, loss, watched in told if each.end_epoch(loss, watched)]
+        for each in ended:
+            each.finish()
+        optimiser.keep([number for number, each in enumerate(running) if each not in ended])
+        running = [each for each in running if each not in ended]
+
+
+class _Stack:
+    """Members whose parameters lie together: every tensor has them, M, as its first dimension."""
+
+    def __init__(self, members: Sequence[Member], optimiser: Optimiser) -> None:
+        self.members, self.config, self._optimiser = members, members[0].config, optimiser
+        self._model = copy.deepcopy(members[0].model)
+        shapes = [each.shape for each in self._model.parameters()]
+        sizes = [shape.numel() for shape in shapes]
+        self._values = torch.stack([member.values for member in members])
+        for member, row in zip(members, self._values, strict=True):
+            member.values = row
+        parts = torch.split(self._values, sizes, 1)
+        for (owner, name), shape, part in zip(_owners(self._model), shapes, parts, strict=True):
+            setattr(owner, name, nn.Parameter(part.view(-1, *shape)))
+        after = "comparisons" if self.config.head == "difference" else "photos"
+        for modules, rows in ((self._model.project, "photos"), (self._model.mlp, after)):
+            for layer in modules.modules():
+                if isinstance(layer, Dropout):
+                    layer.share = max(member.config.dropout for member in members)
+                    layer.draw = partial(self._draw, rows)
+        self._counts: dict[str, list[int]] = {}
+        self._memory: dict[str, Tensor] = {}
+
+    def epoch(self) -> list[float]:
+        """One epoch of every member; the mean loss of its batches."""
+        self._model.train()
+        batches = [member.next_batches() for member in self.members]
+        sums = torch.zeros(len(batches))
+        for step in _side_by_side(batches):
+            loss = self._losses(step)
+            gradients = torch.autograd.grad(loss.sum(), list(self._model.parameters()))
+            moving = torch.tensor([[float(len(batch.left) > 0)] for batch in step])
+            self._optimiser.step(self._values, torch.cat([each.flatten(1) for each in gradients], 1), moving)
+            sums += loss.detach()
+        return [float(total) / len(each) for total, each in zip(sums, batches, strict=True)]
+
+    @torch.no_grad()
+    def stop_losses(self) -> list[float | None]:
+        """The loss of each member on its early-stopping slice, a mean over comparisons; None where it has none."""
+        self._model.eval()
+        batches = [member.stop_batches for member in self.members]
+        sums, counts = torch.zeros(len(batches)), torch.zeros(len(batches))
+        for step in _side_by_side(batches):
+            count = torch.tensor([float(len(batch.left)) for batch in step])
+            sums += self._losses(step) * count
+            counts += count
+        return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+
+    def _losses(self, step: Sequence[Batch]) -> Tensor:
+        """(M,) the mean loss of each member's batch; 0 where it is empty."""
+        self._counts = {"photos": [len(each.photos) for each in step], "comparisons": [len(each.left) for each in step]}
+        fused, loss = self._model.fuse(self._gather(step)), self.config.loss
+        if loss in PAIRWISE:
+            left, right, p_left = (
+                _tensor([getattr(each, name) for each in step]) for name in ("left", "right", "p_left")
+            )
+            losses = PAIRWISE[loss](self._model.compare(fused, left, right), p_left, self.config.margin)
+            weight = _tensor([each.weight / max(1, len(each.weight)) for each in step])
+        else:
+            longest = max(int(each.sizes.max(initial=0)) for each in step)
+            lists = _tensor([places(each, longest) for each in step], -1)  # (M, G, L)
+            rows = lists.clamp(min=0).flatten(1)
+            both = self._model.score_of(fused), _tensor([each.targets for each in step])
+            scores, targets = (each.gather(-1, rows).view(lists.shape) for each in both)
+            losses = LISTWISE[loss](scores, targets, lists >= 0)
+            weight = _tensor([each.list_weight / max(1, len(each.list_weight)) for each in step])
+        return (losses * weight).sum(-1)
+
+    def _gather(self, step: Sequence[Batch]) -> dict[str, Tensor]:
+        """The photos' standardised features, (M, B, dim) a space; what a place without a photo holds is finite."""
+        most, found = -(-max(self._counts["photos"]) // _ROWS) * _ROWS, {}
+        for space, values in self.members[0].standard.items():
+            size = len(step) * most * values.shape[1]
+            if space not in self._memory or len(self._memory[space]) < size:
+                self._memory[space] = torch.zeros(2 * size, dtype=values.dtype)
+            found[space] = rows = self._memory[space][:size].view(len(step), most, -1)
+            for row, member, batch in zip(rows, self.members, step, strict=True):
+                photos = torch.from_numpy(batch.photos)
+                torch.index_select(member.standard[space], 0, photos, out=row[: len(photos)])
+        return found
+
+    def _draw(self, rows: str, shape: torch.Size) -> Tensor:
+        masks = torch.zeros(shape)
+        for mask, member, count in zip(masks, self.members, self._counts[rows], strict=True):
+            mask[:count] = member.mask(count, shape[-1])
+        return masks
+
+
+def _side_by_side(batches: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+    """The first batches of all members, the second, …; empty ones where a member has no more."""
+    return [
+        [each[number] if number < len(each) else EMPTY for each in batches] for number in range(max(map(len, batches)))
+    ]
+
+
+def _tensor(rows: Sequence[NDArray[Any]], fill: int = 0) -> Tensor:
+    return torch.from_numpy(padded(rows, fill))
+
+
+def _owners(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """The module and the attribute of each parameter, in the order of `parameters()`."""
+    names = [name.rpartition(".") for name, _ in model.named_parameters()]
+    return [(model.get_submodule(module), name) for module, _, name in names]

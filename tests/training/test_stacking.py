@@ -1,0 +1,125 @@
+"""Heads trained together end where each ends alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from photorank.config import HeadConfig
+from photorank.models.prediction import margins, margins_of
+from photorank.training.fusion import Plan, Trained, train_head, train_heads
+from photorank.training.stacked_optimisers import Optimiser
+from tests.planted import ROLES, planted
+
+TOLERANCE = 2e-3
+"""Of margins in float32, which are of the size of 1: sums are rounded in another order, and training goes on."""
+
+
+DATA = planted()
+
+
+def config(**options: object) -> HeadConfig:
+    small = {"projection_dim": 8, "mlp_hidden_dims": [8], "epochs": 25, "patience": 2, "batch_size": 80}
+    return HeadConfig.model_validate({**small, "learning_rate": 0.02, "precision": "float32", **options})
+
+
+def plan(seed: int, fold: int, **options: object) -> Plan:
+    features, data = DATA
+    rows = np.flatnonzero(data.series % 3 != fold)
+    return Plan(config(seed=seed, **options), rows, tuple(features))
+
+
+def together(plans: list[Plan]) -> list[Trained]:
+    features, data = DATA
+    return train_heads(features, ROLES, data, plans)
+
+
+def all_margins(trained: Trained) -> np.ndarray:
+    features, data = DATA
+    return margins(trained.model, features, data.left, data.right)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.4, "weight_decay": 0.3, "weights": "votes"},
+        {"optimiser": "sgd", "learning_rate": 0.05, "loss": "fidelity"},
+        {"head": "difference", "loss": "hinge", "l2_normalise": True},
+        {"loss": "margin_ranking", "min_agreement": 0.6, "min_votes": 3},
+        {"loss": "listnet"},
+        {"loss": "listmle"},
+    ],
+    ids=str,
+)
+def test_a_member_of_a_stack_ends_where_it_ends_alone(options: dict[str, object]) -> None:
+    plans = [plan(seed, fold, **options) for seed in (0, 1) for fold in (0, 1, 2)]
+    stacked = together(plans)
+    assert len({len(each.history.epochs) for each in stacked}) > 1, "members are to stop at different epochs"
+    for number in (0, 4, 5):
+        (alone,) = together([plans[number]])
+        assert alone.history.best_epoch == stacked[number].history.best_epoch
+        assert len(alone.history.epochs) == len(stacked[number].history.epochs)
+        np.testing.assert_allclose(all_margins(stacked[number]), all_margins(alone), atol=TOLERANCE)
+        assert all_margins(alone).std() > 0.1
+
+
+def test_in_bfloat16_a_member_ends_nearly_where_it_ends_alone() -> None:
+    plans = [plan(seed, fold, precision="bfloat16") for seed in (0, 1) for fold in (0, 1)]
+    for each, stacked in zip(plans, together(plans), strict=True):
+        (alone,) = together([each])
+        difference = all_margins(stacked) - all_margins(alone)
+        assert np.sqrt((difference**2).mean()) < 0.05 * all_margins(alone).std()
+
+
+def test_options_of_a_row_may_differ_within_a_stack() -> None:
+    plans = [plan(0, 0, learning_rate=rate, dropout=dropout) for rate, dropout in ((1e-3, 0.0), (1e-2, 0.3))]
+    for each, stacked in zip(plans, together(plans), strict=True):
+        np.testing.assert_allclose(all_margins(stacked), all_margins(together([each])[0]), atol=TOLERANCE)
+
+
+def test_plans_of_other_shapes_are_trained_beside_and_come_back_in_order() -> None:
+    told: list[tuple[int, int]] = []
+    features, data = DATA
+    plans = [plan(0, 0), dataclasses.replace(plan(0, 0), spaces=("iqa",)), plan(1, 0), plan(0, 0, mlp_hidden_dims=[])]
+    found = train_heads(features, ROLES, data, plans, lambda done, total: told.append((done, total)))
+    assert [each.model.spaces for each in found] == [["clip", "iqa"], ["iqa"], ["clip", "iqa"], ["clip", "iqa"]]
+    assert [len(each.model.mlp) for each in found] == [4, 4, 4, 1]
+    assert told == [(2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_optimisers_are_pytorchs(kind: str) -> None:
+    configs = [config(optimiser=kind, learning_rate=rate, weight_decay=0.1) for rate in (0.01, 0.1)]
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = torch.randn(2, 5, generator=generator), torch.randn(6, 2, 5, generator=generator)
+    moving = torch.tensor([[1.0, 1.0], [1, 0], [0, 1], [1, 1], [1, 0], [1, 1]]).unsqueeze(2)
+    values, ours = start.clone(), Optimiser(configs, 5)
+    for gradient, rows in zip(gradients, moving, strict=True):
+        ours.step(values, gradient, rows)
+    for row, each in enumerate(configs):
+        parameter = torch.nn.Parameter(start[row].clone())
+        theirs = (
+            torch.optim.SGD([parameter], each.learning_rate, each.momentum, weight_decay=0.1)
+            if kind == "sgd"
+            else torch.optim.AdamW([parameter], each.learning_rate, weight_decay=0.1)
+        )
+        for gradient, rows in zip(gradients, moving, strict=True):
+            if rows[row]:
+                parameter.grad = gradient[row].clone()
+                theirs.step()
+        torch.testing.assert_close(values[row], parameter.detach(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bradley_terry", "margin_ranking", "hinge", "fidelity", "listnet", "listmle"])
+def test_every_loss_learns_and_is_calibrated(loss: str) -> None:
+    features, data = DATA
+    trained = train_head(features, ROLES, data, config(loss=loss, epochs=40, patience=10, stop_fraction=0.2))
+    rows = data.rows("val")
+    found, p = margins_of(trained.model, features, data, rows), data.p_left[rows]
+    right = ((found > 0) == (p > 0.5)).mean()
+    assert right > 0.75
+    cross_entropy = np.logaddexp(0, -found) * p + np.logaddexp(0, found) * (1 - p)
+    assert cross_entropy.mean() < 0.62
+    assert trained.model.temperature != 1
