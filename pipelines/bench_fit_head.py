@@ -74,7 +74,7 @@ def usual_loop(features: Features, data: Comparisons, config: HeadConfig) -> Ite
     """The model as it was best on the early-stopping slice so far, and the seconds of each epoch."""
     torch.manual_seed(config.seed)
     train = data.rows("train")
-    stopping = hold_out(data.series[train], config.stop_fraction, config.seed + 1)
+    stopping = hold_out(data.group[train], config.stop_fraction, config.seed + 1)
     fit, stop = train[~stopping], train[stopping]
     model = build_head({space: values.shape[1] for space, values in features.items()}, ROLES, config)
     photos = torch.from_numpy(np.unique([data.left[train], data.right[train]]))
@@ -150,7 +150,7 @@ def part_fit(store: Path, comparisons: Path, folder: Path) -> dict[str, Any]:
 def part_loop(features: Features, data: Comparisons) -> dict[str, Any]:
     config = HeadConfig(epochs=EPOCHS, patience=EPOCHS)
     train = data.rows("train")
-    fit = train[~hold_out(data.series[train], config.stop_fraction, config.seed + 1)]
+    fit = train[~hold_out(data.group[train], config.stop_fraction, config.seed + 1)]
     pairs, photos = EPOCHS * len(fit), EPOCHS * len(np.unique([data.left[fit], data.right[fit]]))
     loop = usual_loop(features, data, config)
     ratios, seconds, loop_seconds = [], [], []

@@ -15,10 +15,12 @@ In a CSV, text that a spreadsheet would take for a formula may stand behind an a
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from photorank.cells import plain_table
+from photorank.comparisons.groups import groups
 from photorank.errors import ComparisonsError
 
 REQUIRED = ("series", "left", "right", "p_left")
@@ -33,6 +36,7 @@ OPTIONAL = ("votes", "split")
 SPLITS = ("train", "val", "test")
 CLEAR = 0.7
 """A comparison is clear where more than this share of people agree: max(p, 1 − p) > CLEAR."""
+_log = logging.getLogger(__name__)
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -57,6 +61,12 @@ class Comparisons:
 
     def __len__(self) -> int:
         return len(self.left)
+
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """(C,) the series, but one number for series that share photos (see `groups`): what splits, early stopping and
+        intervals take as a whole."""
+        return groups(self.series, self.left, self.right)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Numbers of the comparisons of a split."""
@@ -129,7 +139,8 @@ def resolve(
     path: Path, table: pd.DataFrame, photos: Path | None, key_of: Callable[[bytes], bytes | None], val_fraction: float,
     seed: int,
 ) -> Comparisons:  # fmt: skip
-    """The table with its photos as keys; without a `split` column, `val_fraction` of the series become `val`.
+    """The table with its photos as keys; without a `split` column, `val_fraction` of the series become `val`,
+    those that share photos together.
 
     The table may be a part of what `read_comparisons` gave, its index kept: rows are named as in the file.
     `key_of` gives the key of an absolute path (as bytes), None where the store has not seen it. Relative paths are
@@ -151,15 +162,18 @@ def resolve(
     left, right = photo_of.reshape(-1)[codes].reshape(2, -1).astype(np.int64)
     same = pd.Series(left == right, index=table.index)
     _refuse(path, table, same, "left and right are two names of the same photo", "left")
-    series, series_names = pd.factorize(table["series"])
+    codes, series_names = pd.factorize(table["series"])
+    series = codes.astype(np.int64)
+    group = groups(series, left, right)
+    _tell_shared_photos(path, series, group)
     if "split" in table:
         split = table["split"].to_numpy(dtype=object)
     else:
-        split = _split_by_series(series.astype(np.int64), len(series_names), val_fraction, seed)
+        split = np.where(hold_out(group, val_fraction, seed), "val", "train").astype(object)
     _refuse_shared_photos(path, keys, left, right, split)
     p_left = table["p_left"].to_numpy(dtype=np.float32)
     votes = table["votes"].to_numpy(dtype=np.float32) if "votes" in table else None
-    return Comparisons(keys, left, right, p_left, series.astype(np.int64), list(series_names), split, votes)
+    return Comparisons(keys, left, right, p_left, series, list(series_names), split, votes)
 
 
 def as_key(name: str) -> bytes | None:
@@ -167,18 +181,15 @@ def as_key(name: str) -> bytes | None:
     return bytes.fromhex(name) if _HEX_KEY.fullmatch(name) else None
 
 
-def hold_out(series: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """(C,) True for the comparisons of about `fraction` of the series, drawn by seed: at least one series of two."""
-    distinct = np.unique(series)
+def hold_out(group: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """(C,) True for the comparisons of about `fraction` of the series, drawn by seed: at least one series of two.
+
+    `group` (C,) has one number for series that share photos, see `Comparisons.group`.
+    """
+    distinct = np.unique(group)
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1) if fraction > 0 else 0
     drawn = np.random.default_rng(seed).permutation(distinct)[:count]
-    return np.isin(series, drawn)
-
-
-def _split_by_series(series: NDArray[np.int64], count: int, fraction: float, seed: int) -> NDArray[np.object_]:
-    split = np.full(len(series), "train", dtype=object)
-    split[hold_out(series, fraction, seed)] = "val"
-    return split
+    return np.isin(group, drawn)
 
 
 def _check_columns(path: Path, table: pd.DataFrame) -> None:
@@ -198,6 +209,12 @@ def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, column
         value = f" ({column} is {table[column].iloc[at]!r})" if column else ""
         more = f", and {int(wrong.sum()) - 1} more rows" if wrong.sum() > 1 else ""
         raise ComparisonsError(f"{path}, row {int(table.index[at]) + 1}{more}: {what}{value}")
+
+
+def _tell_shared_photos(path: Path, series: NDArray[np.int64], group: NDArray[np.int64]) -> None:
+    of = np.unique(np.stack([series, group]), axis=1)[1]
+    if shared := int((np.bincount(of)[of] > 1).sum()):
+        _log.warning("warning: %s: %d series share photos; they are kept together", path, shared)
 
 
 def _refuse_shared_photos(

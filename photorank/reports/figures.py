@@ -37,7 +37,7 @@ class Evaluated:
     margin: Floats
     """(C,) of the ranker."""
     resamples: Resamples
-    """Over the series of `data`."""
+    """Over the series of `data`, those that share photos as one."""
 
     @property
     def p_left(self) -> Floats:

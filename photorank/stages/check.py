@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from photorank import metrics
 from photorank.comparisons import CLEAR, SPLITS, as_key, read_comparisons
+from photorank.comparisons.groups import groups
 from photorank.comparisons.sanity import circles, contradictions
 from photorank.stages.baselines import sharpness
 from photorank.store import FeatureStore
@@ -123,7 +124,7 @@ def _sharpness(store: FeatureStore | None, identity: NDArray[np.str_]) -> tuple[
 
 def _part(rows: pd.DataFrame, sharp: NDArray[np.float64] | None) -> Part:
     left, right, series = (rows[name].to_numpy(np.int64) for name in ("left", "right", "series"))
-    p_left = rows["p_left"].to_numpy()
+    p_left, group = rows["p_left"].to_numpy(), groups(series, left, right)
     clear = np.maximum(p_left, 1 - p_left) > CLEAR
     ends = pd.DataFrame({"series": np.tile(series, 2), "photo": np.concatenate([left, right])}).drop_duplicates()
     sizes = ends["series"].value_counts().value_counts().sort_index()
@@ -131,11 +132,11 @@ def _part(rows: pd.DataFrame, sharp: NDArray[np.float64] | None) -> Part:
     if sharp is not None:
         margin = sharp[left] - sharp[right]
         right_or_not = np.where(np.isnan(margin), np.nan, metrics.correct(margin, p_left))
-        agreement = metrics.bootstrap(right_or_not[clear], series[clear])
+        agreement = metrics.bootstrap(right_or_not[clear], group[clear])
     return Part(
         len(rows), len(np.unique(series)), ends["photo"].nunique(), int(clear.sum()),
         {int(size): int(count) for size, count in sizes.items()},  # type: ignore[call-overload]
-        metrics.bootstrap(metrics.correct(np.ones(len(rows)), p_left), series),
+        metrics.bootstrap(metrics.correct(np.ones(len(rows)), p_left), group),
         contradictions(left, right, p_left, series), circles(left, right, p_left, series), agreement,
     )  # fmt: skip
 

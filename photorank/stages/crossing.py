@@ -34,18 +34,20 @@ def split_parts(data: Comparisons) -> list[Part]:
 
 def fold_parts(data: Comparisons, folds: int) -> list[Part]:
     """The comparisons of train and val in `folds` parts of whole series, each held out once; the same for every seed.
+    Series that share photos are in one part.
 
     Raises ConfigError where there are fewer than two folds, ComparisonsError where there are more than series.
     """
     if folds < 2:
         raise ConfigError(f"folds: {folds} leaves nothing to train on; say 2 or more")
     rows = np.flatnonzero(data.split != "test")
-    series, number = np.unique(data.series[rows], return_inverse=True)
-    if folds > len(series):
+    groups, number = np.unique(data.group[rows], return_inverse=True)
+    if folds > len(groups):
         raise ComparisonsError(
-            f"{folds} folds cannot be made of {len(series)} series (train and val together); ask for fewer folds"
+            f"{folds} folds cannot be made of {len(groups)} series (train and val together, and series that share "
+            f"photos as one); ask for fewer folds"
         )
-    fold = (np.random.default_rng(0).permutation(len(series)) % folds)[number.reshape(-1)]
+    fold = (np.random.default_rng(0).permutation(len(groups)) % folds)[number.reshape(-1)]
     return [Part(rows[fold != each], rows[fold == each]) for each in range(folds)]
 
 
@@ -89,6 +91,6 @@ def pooled_figures(
         np.tile(part.p_left, seeds), each_seed(part.series, series), part.series_names * seeds,
         np.tile(part.split, seeds),
     )  # fmt: skip
-    resamples = Resamples(np.tile(part.series, seeds))
+    resamples = Resamples(np.tile(part.group, seeds))
     found = figures(Evaluated(repeated, margins.reshape(-1), resamples))
     return {name: replace(estimate, n=estimate.n // seeds) for name, estimate in found.items()}

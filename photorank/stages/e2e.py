@@ -50,7 +50,7 @@ def e2e(
     unfinished.refuse(resume)
     accelerator = Accelerator(mixed_precision="no", cpu=config.device == "cpu")
     train = labels.data.rows("train")
-    stopping = hold_out(labels.data.series[train], config.stop_fraction, config.seed + 1)
+    stopping = hold_out(labels.data.group[train], config.stop_fraction, config.seed + 1)
     torch.manual_seed(config.seed)
     model = _model(config)
     if not unfinished.exists:

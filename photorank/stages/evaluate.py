@@ -112,7 +112,7 @@ def evaluation_tables(
     variant: NDArray[np.object_] | None = None,
 ) -> dict[str, figures.Figures]:  # fmt: skip
     """Title → table. `found` holds the margins (C,) of `run`, and of `against` if there is such; `trivial` likewise."""
-    resamples = metrics.Resamples(data.series)
+    resamples = metrics.Resamples(data.group)
     each = figures.Evaluated(data, found["run"], resamples)
     columns = {name: figures.main_figures(figures.Evaluated(data, other, resamples)) for name, other in found.items()}
     if "against" in found:

@@ -103,4 +103,4 @@ def _evaluated(table: pd.DataFrame) -> figures.Evaluated:
     data = Comparisons(
         keys, left, right, table["p_left"].to_numpy(np.float32), series, list(names), table["split"].to_numpy(object)
     )
-    return figures.Evaluated(data, table["margin"].to_numpy(np.float64), Resamples(series))
+    return figures.Evaluated(data, table["margin"].to_numpy(np.float64), Resamples(data.group))

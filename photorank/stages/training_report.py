@@ -48,7 +48,7 @@ def split_figures(
     figures, log_loss = {}, {}
     for split in SPLITS:
         if len(rows := data.rows(split)):
-            resamples = metrics.Resamples(data.series[rows])
+            resamples = metrics.Resamples(data.group[rows])
             figures[split] = {name: resamples.mean(values[rows]) for name, values in right.items()}
             log_loss[split] = resamples.mean(losses[rows])
     return figures, log_loss

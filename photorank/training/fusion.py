@@ -130,7 +130,7 @@ def _train(
             model.fit_standardisation({space: values[photos] for space, values in seen.items()})
             standards[same] = model, _standardised(model, seen, config)
         model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
-        stopping = hold_out(comparisons.series[rows], config.stop_fraction, config.seed + 1)
+        stopping = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
         fit, stop = (
             by_series(comparisons, rows[part], weight[part], config.loss in LISTWISE) for part in (~stopping, stopping)
         )
