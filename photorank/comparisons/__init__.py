@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from photorank.cells import plain_table
 from photorank.comparisons.groups import groups
+from photorank.comparisons.reading import read_csv
 from photorank.errors import ComparisonsError
 
 REQUIRED = ("series", "left", "right", "p_left")
@@ -96,9 +96,11 @@ def read_comparisons(path: Path) -> pd.DataFrame:
         else:
             texts = dict.fromkeys(("series", "left", "right", "split"), str)
             # Only what is empty is missing: a series may be called "NA".
-            table = plain_table(pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]))
+            table = read_csv(path, dtype=texts, na_values=[""])
     except FileNotFoundError as error:
         raise ComparisonsError(f"there is no comparisons file {path}") from error
+    except ComparisonsError:
+        raise
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table
         reason = " ".join(str(error).split())[:200]
         raise ComparisonsError(f"{path} is neither a CSV nor a Parquet table: {reason}") from error
@@ -116,13 +118,13 @@ def check_comparisons(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     for name in ("series", "left", "right"):
         _refuse(path, table, table[name].isna(), f"{name} is empty")
         table[name] = table[name].astype(str)
-    number = pd.to_numeric(table["p_left"], errors="coerce")
+    number = _numbers(table["p_left"])
     _refuse(path, table, ~number.between(0, 1), "p_left is not a number in [0, 1]", "p_left")
     table["p_left"] = number.astype(np.float32)
     _refuse(path, table, table["left"] == table["right"], "left and right are the same photo", "left")
     if "votes" in table:
-        votes = pd.to_numeric(table["votes"], errors="coerce")
-        _refuse(path, table, ~(votes >= 0), "votes is not a number of people", "votes")
+        votes = _numbers(table["votes"])
+        _refuse(path, table, ~votes.between(0, np.finfo(np.float32).max), "votes is not a number of people", "votes")
         table["votes"] = votes
     if "split" in table:
         _refuse(path, table, ~table["split"].isin(SPLITS), f"split is not one of {', '.join(SPLITS)}", "split")
@@ -203,10 +205,16 @@ def _check_columns(path: Path, table: pd.DataFrame) -> None:
             )
 
 
+def _numbers(column: pd.Series) -> pd.Series:
+    """The column in float64, NaN where it holds no number; pandas' NA, which no comparison refuses, is such."""
+    return pd.to_numeric(column, errors="coerce").astype(np.float64)
+
+
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, column: str | None = None) -> None:
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
-        value = f" ({column} is {table[column].iloc[at]!r})" if column else ""
+        cell = table[column].iloc[at] if column else ""
+        value = f" ({column} is {repr(cell) if isinstance(cell, str) else cell})" if column else ""
         more = f", and {int(wrong.sum()) - 1} more rows" if wrong.sum() > 1 else ""
         raise ComparisonsError(f"{path}, row {int(table.index[at]) + 1}{more}: {what}{value}")
 

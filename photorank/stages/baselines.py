@@ -12,7 +12,8 @@ def baselines(store: FeatureStore, keys: NDArray[np.uint8]) -> dict[str, NDArray
     """Figures (N,) of the photos with these keys (N, 32): file size, and sharpness, each where the store has all."""
     table = store.files()
     size_of = dict(zip(table["key"].to_pylist(), table["size"].to_pylist(), strict=True))
-    found = {"file size": np.array([size_of.get(key.tobytes(), np.nan) for key in keys], np.float64)}
+    # Photos that were imported without being there are of size 0.
+    found = {"file size": np.array([size_of.get(key.tobytes()) or np.nan for key in keys], np.float64)}
     sharp = sharpness(store, keys)
     if sharp is not None:
         found["sharpness"] = sharp

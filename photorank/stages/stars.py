@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from photorank.stages.series import series_of
 
 ODDS = 3.0
 """The odds that somebody prefers the photo with one star more; of two stars more they are the square, and so on."""
+MOST = 2_000_000
+"""Pairs that are compared, at most: a table of more takes gigabytes, and its photos are hardly of moments."""
 LARGE = 50
 """A series with more rated photos is hardly one moment."""
 
@@ -51,7 +54,8 @@ def stars(
 
     `series_by` as for `series_of`. A rejected photo counts as one of 0 stars; photos without a rating are not compared.
     p_left is logistic in the difference of stars (Bradley-Terry), with the odds `ODDS` a star; the sides are drawn by a
-    fixed seed. Raises PhotoError where there are no photos, ComparisonsError where no two ratings of a series differ.
+    fixed seed. Raises PhotoError where there are no photos, ComparisonsError where no two ratings of a series differ or
+    there are more than `MOST` pairs.
     """
     refuse_output(out)
     files, failures = find_photos(paths)
@@ -71,6 +75,7 @@ def stars(
             failures.append(FailedPath(path, str(error)))
         if progress is not None:
             progress(number, len(found), len(failures))
+    _refuse_too_many(rated)
     table, ties = _compare(rated)
     count = sum(map(len, rated.values()))
     if table.empty:
@@ -85,6 +90,17 @@ def stars(
     ]  # fmt: skip
     compared = table["series"].nunique()
     return StarsReport(str(out), len(found), count, rejected, compared, len(table), ties, failures, warnings)
+
+
+def _refuse_too_many(rated: dict[str, list[tuple[str, float]]]) -> None:
+    """ComparisonsError where they make more than `MOST` pairs."""
+    pairs = sum(math.comb(len(photos), 2) for photos in rated.values())
+    if pairs > MOST:
+        largest = max(rated, key=lambda name: len(rated[name]))
+        raise ComparisonsError(
+            f"the rated photos of each series make {pairs:,} pairs, more than {MOST:,} (the largest series, {largest}, "
+            f"has {len(rated[largest]):,}); say with --series-by CSV which photos are of one moment"
+        )
 
 
 def _compare(rated: dict[str, list[tuple[str, float]]]) -> tuple[pd.DataFrame, int]:

@@ -100,6 +100,10 @@ def test_holding_out_takes_whole_series_and_never_all(series: list[int], fractio
             "photos are in both train and val",
         ),
         ("series,left,right,p_left,votes\n1,a.jpg,b.jpg,1,-3\n", "votes is not a number of people"),
+        ("series,left,right,p_left,votes\n1,a.jpg,b.jpg,1,3\n1,a.jpg,c.jpg,1,inf\n", "row 2: votes .* is inf"),
+        ("series,left,right,p_left,votes\n1,a.jpg,b.jpg,1,1e300\n", "row 1: votes is not a number of people"),
+        ("series,left,right,p_left\n1,a.jpg,b.jpg,1,3\n", "a row has more cells than the header; name every column"),
+        ("series,left,right,p_left\n1,a.jpg,b.jpg,1\n1,a.jpg,c.jpg,1,3\n", "Expected 4 fields in line 3, saw 5"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence_that_names_the_row(text: str, said: str, tmp_path: Path) -> None:
@@ -109,6 +113,25 @@ def test_a_wrong_file_is_refused_in_one_sentence_that_names_the_row(text: str, s
         load(file)
     assert "c.csv" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["p_left", "votes"])
+@pytest.mark.parametrize("dtype", ["Float64", "Int64", "double[pyarrow]"])
+def test_numbers_that_are_missing_in_a_parquet_are_refused_by_row(column: str, dtype: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"series": "1", "left": "a.jpg", "right": ["b.jpg", "c.jpg"], "p_left": 1.0, "votes": 3.0})
+    table[column] = pd.array([1, None], dtype=dtype)
+    table.to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(ComparisonsError, match=f"row 2: {column} is not a number"):
+        read_comparisons(tmp_path / "c.parquet")
+
+
+def test_commas_at_the_ends_of_rows_shift_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "c.csv"
+    file.write_text(GOOD)
+    expected = read_comparisons(file)
+    header, *rows = GOOD.splitlines()
+    file.write_text("\n".join([header, *(f"{row}," for row in rows), ""]))
+    pd.testing.assert_frame_equal(read_comparisons(file), expected)
 
 
 def test_a_missing_file_and_a_binary_one_are_refused(tmp_path: Path) -> None:

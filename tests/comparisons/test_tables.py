@@ -150,6 +150,7 @@ def test_one_photo_under_two_spellings_is_one_node() -> None:
         ("a,b,p\nx,x,1\n", Columns("a", "b", p_left="p"), "row 1: left and right are the same photo"),
         ("a,b,p,t\nx,y,1,dev\n", Columns("a", "b", p_left="p", split="t"), "split is not one of train, val, test"),
         ("a,b,p,t\nx,y,1,train\nx,z,1,val\n", Columns("a", "b", p_left="p", split="t"), "in more than one split"),
+        ("a,b,p\nx,y,1,2\n", Columns("a", "b", p_left="p"), "a row has more cells than the header; name every column"),
         ("a,b,p\n", Columns("a", "b", p_left="p"), "holds no comparisons"),
         ("", Columns("a", "b", p_left="p"), "neither a CSV, a TSV nor a Parquet table"),
         (

@@ -13,6 +13,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from photorank.config import ExtractConfig, HeadConfig
 from photorank.errors import ComparisonsError, RunError, StoreError
+from photorank.stages.baselines import baselines
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
@@ -214,6 +215,17 @@ def test_a_store_with_other_features_is_refused_and_photos_without_any_are_named
     space.append(np.frombuffer(f"{6:032d}".encode(), np.uint8)[None], np.zeros((1, 2), np.float32))
     with pytest.raises(StoreError, match=r"has no vector of .*02.\d\.jpg and 88 more photos; extract them as"):
         evaluate(work / "run", work / "c.csv", tmp_path / "S")
+
+
+def test_photos_that_were_never_there_have_no_file_size(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "S")
+    keys = np.arange(96, dtype=np.uint8).reshape(3, 32)
+    sizes = (7, 9, 0)
+    store.add_files([
+        FileRow(b"/%d.jpg" % size, size, 1, key.tobytes(), None, None) for key, size in zip(keys, sizes, strict=True)
+    ])  # fmt: skip
+    assert baselines(store, keys[:2])["file size"].tolist() == [7, 9]
+    assert baselines(store, keys) == {}
 
 
 def seen_elsewhere(store: FeatureStore, work: Path) -> None:

@@ -93,6 +93,23 @@ def test_a_folder_that_is_hardly_one_moment_is_warned_of(tmp_path: Path, photora
     assert "51 rated photos; if they are not of one moment" in done.stderr
 
 
+def test_a_folder_of_thousands_is_refused_before_it_is_compared(
+    tmp_path: Path, photorank: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate(tmp_path / "p", a=5, b=4, c=3, d=2)
+    rate(tmp_path / "q", a=5, b=4)
+    out = tmp_path / "c.csv"
+    for most, status in ((7, 0), (6, 1)):
+        monkeypatch.setattr("photorank.stages.stars.MOST", most)
+        done = photorank("comparisons", "stars", tmp_path / "p", tmp_path / "q", "--out", out)
+        assert done.returncode == status
+        assert out.exists() != bool(status)
+        out.unlink(missing_ok=True)
+    assert done.stderr.count("\n") == 1
+    assert f"make 7 pairs, more than 6 (the largest series, {tmp_path / 'p'}, has 4)" in done.stderr
+    assert "say with --series-by CSV which photos are of one moment" in done.stderr
+
+
 def test_nothing_to_compare_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(PhotoError, match="no photos there"):
