@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,7 @@ def sweep(
     with terminal.stoppable("nothing was written"), terminal.progress("sweep", "trainings") as progress:
         report = stage(store, comparisons, resolved, out, photos, progress=lambda done, total: progress(done, total, 0))
     if as_json:
-        terminal.print_json(asdict(report))
+        terminal.print_json(report.summary())
         return
     from photorank.reports.figure_tables import rich_table
     from photorank.reports.sweep_tables import label

@@ -111,19 +111,19 @@ def load_sweep_config(
     seeds: int | None = None,
 ) -> SweepConfig:  # fmt: skip
     """The config of a file or a name under `configs/head/`, with what the command line says: `key=value` overrides,
-    and of the grid `key=value,value`, in YAML."""
+    and of the grid `key=value,value`, in YAML. Values of one key are joined, and replace those of the file."""
     found = load_config(SweepConfig, "head", ref, overrides)
     given = {key: value for key, value in (("folds", folds), ("seeds", seeds)) if value is not None}
-    tried = dict(found.grid)
+    tried: dict[str, tuple[Any, ...]] = {}
     for each in grid:
         key, equals, text = each.partition("=")
         if not equals or not key:
             raise ConfigError(f"--grid {each!r} is not of the form key=value,value")
         try:
-            tried[key] = tuple(yaml.safe_load(f"[{text}]"))
+            tried[key] = (*tried.get(key, ()), *yaml.safe_load(f"[{text}]"))
         except yaml.YAMLError as error:
             raise ConfigError(f"--grid {each!r}: the values are not YAML; quote them") from error
-    return found.model_copy(update={**given, "grid": tried})
+    return found.model_copy(update={**given, "grid": {**found.grid, **tried}})
 
 
 def parse_config(model: type[Config], values: Mapping[str, Any], origin: str, folder: Path = Path()) -> Config:

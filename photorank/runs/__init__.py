@@ -25,6 +25,7 @@ from typing import Any, Literal
 import pandas as pd
 import safetensors
 import safetensors.torch
+import yaml
 
 from photorank import __version__
 from photorank.config import E2eConfig, HeadConfig, dump_config, parse_config
@@ -56,30 +57,52 @@ class Run:
 def new_run(out: Path) -> Iterator[Path]:
     """A folder to write a run into, which becomes `out` at the end: a run is there whole or not at all.
 
-    Raises RunError where `out` is there already: a run is never overwritten.
+    `out` is to have passed `refuse_existing` before the work. Raises RunError where it cannot be written; where it has
+    been taken or cannot take its name meanwhile, the run is kept beside it, and the error says where.
     """
-    refuse_existing(out)
+    place = _place(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}; name another --out") from error
     try:
         yield work
         work.chmod(0o755)  # mkdtemp's folders are the user's alone
-        if out.exists():  # an empty folder: renaming onto it works on POSIX only
-            out.rmdir()
-        os.rename(work, out)  # noqa: PTH104
     except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror or error}; nothing is left of it") from error
-    finally:
         shutil.rmtree(work, ignore_errors=True)
+        raise RunError(f"{out} cannot be written: {error.strerror or error}; nothing is left of it") from error
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    try:
+        if place.exists():  # an empty folder: renaming onto it works on POSIX only
+            place.rmdir()
+        os.rename(work, place)  # noqa: PTH104
+    except OSError as error:
+        raise RunError(f"{out} cannot be made ({error.strerror}): all is in {work}, which you can rename") from error
 
 
 def refuse_existing(out: Path) -> None:
-    """RunError where `out` is anything but absent or an empty folder; asked before an hour of work, not after."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunError(f"{out} is there already and is kept; name another --out, or remove it")
+    """RunError where `out` is anything but absent or an empty folder, or where a folder of that name cannot be made;
+    asked before an hour of work, not after."""
+    try:
+        place = _place(out)
+        if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+            raise RunError(f"{out} is there already and is kept; name another --out, or remove it")
+        mounted = os.path.ismount(place)
+        if place.exists() and (mounted or place.samefile(Path.cwd())):
+            what = "a mount point" if mounted else "the current folder"
+            raise RunError(f"{out} is {what}, whose place no new folder can take; name one in it: --out {out / 'run'}")
+        above = next(each for each in place.parents if each.exists())
+        tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=above).cleanup()
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror}; name another --out") from error
+
+
+def _place(out: Path) -> Path:
+    """The folder itself where `out` is a link to it."""
+    return Path(os.path.realpath(out))
 
 
 def save_head(
@@ -116,16 +139,21 @@ def load_run(path: Path) -> Run:
         raise RunError(
             f"{path} is not a run: it has no {Path(error.filename).name}; fit-head and e2e write runs"
         ) from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"the run {path} cannot be read: {error}") from error
-    if about.get("format", 0) > FORMAT:
-        raise RunError(f"{path} is a run of format {about['format']}; this photorank reads up to {FORMAT}: upgrade it")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"the run {path} cannot be read: {' '.join(str(error).split())}") from error
+    version = about.get("format") if isinstance(about, dict) else None
+    if not isinstance(version, int):
+        raise RunError(f"the run {path} is damaged: run.json does not say its format; train again")
+    if version > FORMAT:
+        raise RunError(f"{path} is a run of format {version}; this photorank reads up to {FORMAT}: upgrade it")
     try:
         for each in about["spaces"]:
             if fingerprint(each["spec"]) != each["fingerprint"]:
                 raise RunError(f"{path}: the spec of {each['name']} was changed after training; train again")
         return (_load_siamese if about["kind"] == "siamese" else _load_head)(path, about, values)
-    except (ConfigError, KeyError, TypeError, ValueError, OSError, RuntimeError, safetensors.SafetensorError) as error:
+    except (
+        ConfigError, KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, safetensors.SafetensorError
+    ) as error:  # fmt: skip
         raise RunError(f"the run {path} is damaged: {' '.join(str(error).split())[:200]}; train again") from error
 
 
@@ -161,7 +189,7 @@ def training_log(path: Path) -> tuple[list[dict[str, float]], int] | None:
     try:
         rows = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         return rows, int(json.loads((path / "run.json").read_text(encoding="utf-8"))["best_epoch"])
-    except (OSError, ValueError, KeyError):  # it is of no use for anything but looking at it
+    except (OSError, ValueError, KeyError, TypeError):  # it is of no use for anything but looking at it
         return None
 
 
@@ -170,7 +198,5 @@ def _dim(model: MultiFeaturePairwiseRanker, space: str) -> int:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
     values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ class SweepReport:
     seconds: float
     results: list[Result]
     """The most accurate first; of equal ones that with the smaller log loss."""
+
+    def summary(self) -> dict[str, Any]:
+        """All of it, the configs as they are in YAML."""
+        plain = asdict(self)
+        for told, each in zip(plain["results"], self.results, strict=True):
+            told["config"] = each.config.model_dump(mode="json")
+        return plain
 
 
 def sweep(
@@ -113,10 +120,12 @@ def grid(config: SweepConfig) -> list[tuple[dict[str, Any], HeadConfig]]:
             raise ConfigError(f"grid: {key} has no values; give some, as in --grid {key}=value,value")
     if "seed" in config.grid:
         raise ConfigError("grid: seeds are no options to choose from; say with --seeds how many to train")
+    if "val_fraction" in config.grid:
+        raise ConfigError("grid: val_fraction is of the comparisons, not of a head; say it with --set, for all alike")
     found = []
     for values in itertools.product(*config.grid.values()):
-        changes = dict(zip(config.grid, values, strict=True))
-        found.append((changes, parse_config(HeadConfig, config.values(changes), "grid")))
+        head = parse_config(HeadConfig, config.values(dict(zip(config.grid, values, strict=True))), "grid")
+        found.append(({key: getattr(head, key) for key in config.grid}, head))
     return found
 
 

@@ -296,6 +296,30 @@ def test_a_damaged_run_is_refused_in_a_sentence(spoilt: str, work: Path, tmp_pat
         load_run(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.yaml", "dropout: [1,\n  2", "cannot be read: while parsing"),
+        ("config.yaml", "[]", "is damaged"),
+        ("config.yaml", "- a", "is damaged"),
+        ("run.json", "[]", "run.json does not say its format"),
+        ("run.json", "null", "run.json does not say its format"),
+        ("run.json", '{"format": "2"}', "run.json does not say its format"),
+        ("run.json", '{"format": 1, "kind": "head", "spaces": [1]}', "is damaged"),
+        ("run.json", '{"format": 1, "kind": "head", "spaces": [[]]}', "is damaged"),
+        ("run.json", '{"format": 1, "kind": "head", "spaces": null}', "is damaged"),
+    ],
+)
+def test_a_run_that_holds_something_else_is_one_sentence(
+    name: str, text: str, said: str, work: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(work / "run", tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(RunError, match=said) as error:
+        load_run(tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
 def test_a_changed_spec_and_a_newer_format_are_refused(work: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(work / "run", run)

@@ -52,6 +52,8 @@ def test_a_sweep_through_the_command_line(
     assert status == 0
     report = json.loads(text)
     assert report["trainings"] == 2 * 3 * 3 * 2
+    for each in report["results"]:
+        assert HeadConfig.model_validate(each["config"]).features == tuple(each["changes"]["features"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "sweep.parquet", "sweep.csv", "sweep.md", "sweep.png", "config.yaml", "best.yaml",
     }  # fmt: skip
@@ -84,6 +86,18 @@ def test_without_folds_a_sweep_reports_what_fit_head_reports(work: Path, tmp_pat
         alone = fit_head(work / "S", work / "c.csv", each.config, tmp_path / f"run-{each.config.epochs}")
         assert each.figures["accuracy"] == alone.figures["val"]["head"]
         assert each.figures["log loss"].value == pytest.approx(alone.log_loss["val"].value, abs=1e-3)
+
+
+def test_values_are_those_that_were_trained_with_and_those_of_one_key_are_joined(work: Path, tmp_path: Path) -> None:
+    grid = ["learning_rate=1e-3", "epochs=2", "learning_rate=2e-3,0.02", "mlp_hidden_dims=[],[4]"]
+    config = load_sweep_config(None, [f"{key}={value}" for key, value in SMALL.items()], grid)
+    report = sweep(work / "S", work / "c.csv", config, tmp_path / "out")
+    assert report.trainings == 6
+    table = pd.read_parquet(tmp_path / "out" / "sweep.parquet")
+    assert sorted(table["learning_rate"]) == [1e-3, 1e-3, 2e-3, 2e-3, 0.02, 0.02]
+    assert sorted(table["mlp_hidden_dims"]) == ["4"] * 3 + ["none"] * 3
+    for each in report.results:
+        assert each.changes == {key: getattr(each.config, key) for key in config.grid}
 
 
 def test_folds_hold_out_each_series_once_and_never_the_test_split() -> None:
@@ -139,6 +153,10 @@ def test_the_temperature_is_kept_in_the_run(work: Path, tmp_path: Path) -> None:
         ({"grid": {"dropout": []}}, "grid: dropout has no values"),
         ({"grid": {"dropout": [0.1, 7]}}, "grid: dropout: input should be less than 1 (got 7)"),
         ({"grid": {"seed": [1, 2]}}, "say with --seeds how many"),
+        (
+            {"grid": {"val_fraction": [0.1, 0.3]}},
+            "val_fraction is of the comparisons, not of a head",
+        ),
         ({"grid": {"dropout": [0]}, "folds": 1}, "folds: 1 leaves nothing to train on"),
         ({"grid": {"dropout": [0]}, "folds": 91}, "91 folds cannot be made of 90 series"),
         ({"grid": {"features": [["clip"], ["vgg16"]]}}, "has no space 'vgg16'"),
@@ -188,6 +206,7 @@ def test_a_grid_is_for_sweep_and_what_is_no_grid_is_named(
         with pytest.raises(PhotorankError, match="--grid"):
             load_sweep_config(None, grid=[wrong])
     assert load_sweep_config("ablation", grid=["dropout=0,0.1"], seeds=1).grid["dropout"] == (0, 0.1)
+    assert load_sweep_config("ablation", grid=["features=[clip]"]).grid["features"] == (["clip"],)
     assert len(load_sweep_config("ablation").grid["features"]) == 7
 
 
