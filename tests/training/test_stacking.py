@@ -94,7 +94,7 @@ def test_optimisers_are_pytorchs(kind: str) -> None:
     configs = [config(optimiser=kind, learning_rate=rate, weight_decay=0.1) for rate in (0.01, 0.1)]
     generator = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(2, 5, generator=generator), torch.randn(6, 2, 5, generator=generator)
-    moving = torch.tensor([[1.0, 1.0], [1, 0], [0, 1], [1, 1], [1, 0], [1, 1]]).unsqueeze(2)
+    moving = [[True, True], [True, False], [False, True], [True, True], [True, False], [True, True]]
     values, ours = start.clone(), Optimiser(configs, 5)
     for gradient, rows in zip(gradients, moving, strict=True):
         ours.step(values, gradient, rows)
