@@ -153,11 +153,11 @@ def part_fit(store: Path, comparisons: Path, folder: Path) -> dict[str, Any]:
 
 
 def part_loop(features: Features, data: Comparisons) -> dict[str, Any]:
-    config = HeadConfig(epochs=EPOCHS, patience=EPOCHS)
+    config = load_config(HeadConfig, "head", "multifeature", [f"epochs={EPOCHS}", f"patience={EPOCHS}"])
     train = data.rows("train")
     fit = train[~hold_out(data.series[train], config.stop_fraction, config.seed + 1)]
     pairs, photos = EPOCHS * len(fit), EPOCHS * len(np.unique([data.left[fit], data.right[fit]]))
-    loop = usual_loop(features, data, config)
+    loop = usual_loop(features, data, HeadConfig())  # whose learning rate suits its small batches better
     ratios, seconds, loop_seconds = [], [], []
     for _ in range(TURNS):
         started = time.perf_counter()
