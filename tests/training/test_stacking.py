@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from photorank.comparisons import hold_out
 from photorank.config import HeadConfig
+from photorank.metrics import correct
 from photorank.models.prediction import margins, margins_of
 from photorank.training.fusion import Plan, Trained, train_head, train_heads
 from photorank.training.stacked_optimisers import Optimiser
@@ -71,6 +73,19 @@ def test_in_bfloat16_a_member_ends_nearly_where_it_ends_alone() -> None:
         (alone,) = together([each])
         difference = all_margins(stacked) - all_margins(alone)
         assert np.sqrt((difference**2).mean()) < 0.05 * all_margins(alone).std()
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "listmle"}, {"head": "difference"}], ids=str)
+def test_the_log_says_how_often_each_member_is_right(options: dict[str, object]) -> None:
+    features, data = DATA
+    still = {"learning_rate": 1e-9, "dropout": 0.0, "epochs": 1, "stop_fraction": 0.3}
+    plans = [plan(seed, fold, **still, **options) for seed, fold in ((0, 0), (1, 1), (2, 1))]
+    for each, trained in zip(plans, together(plans), strict=True):
+        stopping = hold_out(data.series[each.rows], 0.3, each.config.seed + 1)
+        (row,) = trained.history.epochs
+        for what, rows in (("train", each.rows[~stopping]), ("stop", each.rows[stopping])):
+            right = correct(margins_of(trained.model, features, data, rows), data.p_left[rows])
+            assert row[f"{what}_accuracy"] == pytest.approx(np.nanmean(right), abs=1e-6)
 
 
 def test_options_of_a_row_may_differ_within_a_stack() -> None:
