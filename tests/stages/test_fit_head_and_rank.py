@@ -300,7 +300,6 @@ def test_a_damaged_run_is_refused_in_a_sentence(spoilt: str, work: Path, tmp_pat
     ("name", "text", "said"),
     [
         ("config.yaml", "dropout: [1,\n  2", "cannot be read: while parsing"),
-        ("config.yaml", "[]", "is damaged"),
         ("config.yaml", "- a", "is damaged"),
         ("run.json", "[]", "run.json does not say its format"),
         ("run.json", "null", "run.json does not say its format"),
