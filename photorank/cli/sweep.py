@@ -43,5 +43,8 @@ def sweep(
 
     rows = {f"{rank}: {label(each.changes)}": each.figures for rank, each in enumerate(report.results, 1)}
     terminal.print_table(rich_table(f"held-out comparisons ({report.reported_on})", rows))
+    if report.diverged:
+        text = "combinations diverged (their loss is no number) and are the last; ask for a smaller learning_rate"
+        typer.echo(f"photorank: warning: {report.diverged} {text}", err=True)
     typer.echo(f"{report.trainings:,} trainings in {report.seconds:.1f} s; all is in {out}")
     typer.echo(f"the best one as a run: photorank fit-head --config {Path(out) / 'best.yaml'} …")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ _NUMBERS = {"Kendall's tau", "log loss", "Brier score", "calibration error"}
 
 def estimate_text(figure: str, each: Estimate, difference: bool = False) -> str:
     """The value and its interval; shares in percent, differences of shares in percentage points, with their sign."""
-    if not each.n:
+    if not each.n or math.isnan(each.value):
         return "–"
     share = figure not in _NUMBERS
     sign, unit = "+" if difference else "", "" if not share else " points" if difference else " %"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from photorank.metrics import Estimate
@@ -74,7 +75,7 @@ def draw(found: pd.DataFrame, title: str, out: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = found.head(SHOWN)
+    shown = found[found["accuracy"].notna()].head(SHOWN)
     figure = Figure(figsize=(9, 1.4 + 0.32 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -83,7 +84,8 @@ def draw(found: pd.DataFrame, title: str, out: Path) -> None:
     axes.barh(places, value, color="#cfd8e6")
     axes.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color="#1f4e8c", capsize=3)
     axes.set_yticks(places, labels(shown))
-    axes.set_xlim(max(0, min(49, low.min() - 1)), min(100, high.max() + 1))
+    # An interval of one series is NaN.
+    axes.set_xlim(max(0, np.fmin.reduce(low, initial=50) - 1), min(100, np.fmax.reduce(high, initial=50) + 1))
     axes.axvline(50, color="#a0a0a0", linestyle="--")
     axes.set_xlabel("accuracy in %, 95 % intervals over series; dashed: chance")
     axes.set_title(title, loc="left", fontsize=10)

@@ -51,7 +51,8 @@ def fit_head(
     With `seeds` it is trained again from the next seeds, and with `folds` in so many parts of train and val, by series:
     all together, to report each figure as a mean with an interval. The run is that of `config.seed` on `train`.
 
-    Raises ComparisonsError, StoreError and ConfigError for what does not fit together, RunError where `out` exists.
+    Raises ComparisonsError, StoreError and ConfigError for what does not fit together, ConfigError where a training
+    diverges, RunError where `out` exists or cannot be written.
     """
     started = time.monotonic()
     refuse_existing(out)
@@ -64,9 +65,11 @@ def fit_head(
     if folds:
         parts[f"train and val, {folds} folds by series"] = crossing.fold_parts(data, folds)
     plans = {what: crossing.plans(config, names, part, seeds) for what, part in parts.items()}
-    trained = iter(
-        train_heads(tensors, {space.name: space.role for space in spaces}, data, list(chain(*plans.values())))
-    )
+    roles = {space.name: space.role for space in spaces}
+    found = train_heads(tensors, roles, data, list(chain(*plans.values())))
+    if any(each.diverged for each in found):
+        raise ConfigError("the training diverged (its loss is no number); ask for a smaller learning_rate")
+    trained = iter(found)
     heads = {what: list(islice(trained, len(each))) for what, each in plans.items()}
     model, history = heads["val"][0].model, heads["val"][0].history
     margins = prediction.margins(model, tensors, data.left, data.right)

@@ -38,6 +38,8 @@ class Result:
     """Standard deviation of the accuracy from seed to seed; NaN for one seed."""
     best_epoch: float
     """Mean of its trainings."""
+    diverged: bool
+    """One of its trainings did: all figures are NaN."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class SweepReport:
     trainings: int
     seconds: float
     results: list[Result]
-    """The most accurate first; of equal ones that with the smaller log loss."""
+    """The most accurate first; of equal ones that with the smaller log loss; those that diverged last."""
+
+    @property
+    def diverged(self) -> int:
+        """Combinations that did."""
+        return sum(each.diverged for each in self.results)
 
     def summary(self) -> dict[str, Any]:
         """All of it, the configs as they are in YAML."""
@@ -101,12 +108,14 @@ def sweep(
         heads = list(itertools.islice(trained, len(own)))
         rows, margins = crossing.held_out_margins(heads, features, name, data, parts)
         results.append(_result(changes, each, data, rows, margins, heads))
-    results.sort(key=lambda each: (-each.figures["accuracy"].value, each.figures["log loss"].value))
+    results.sort(key=lambda each: (each.diverged, -each.figures["accuracy"].value, each.figures["log loss"].value))
     held_out = f"train and val, {config.folds} folds by series" if config.folds else "val"
     report = SweepReport(
         str(out), held_out, len(rows), len(np.unique(data.series[rows])), sum(map(len, plans)),
         time.monotonic() - started, results,
     )  # fmt: skip
+    if report.diverged == len(results):
+        raise ConfigError("every combination diverged (its loss is no number); ask for smaller values of learning_rate")
     write_sweep(report, config, out)
     return report
 
@@ -133,6 +142,8 @@ def write_sweep(report: SweepReport, config: SweepConfig, out: Path) -> None:
     """The files of a sweep, as the new folder `out`; RunError where it cannot be written."""
     found = table([(each.changes, each.figures, each.seed_deviation, each.best_epoch) for each in report.results])
     title = f"{report.comparisons:,} comparisons of {report.series:,} series ({report.reported_on})"
+    if report.diverged:
+        title += f"; {report.diverged} combinations diverged (their loss is no number): the last, without figures"
     with new_run(out) as folder:
         found.to_parquet(folder / "sweep.parquet", index=False)
         found.to_csv(folder / "sweep.csv", index=False)
@@ -146,7 +157,13 @@ def _result(
     changes: dict[str, Any], config: HeadConfig, data: Comparisons, rows: NDArray[np.int64],
     margins: NDArray[np.float64], heads: list[Trained],
 ) -> Result:  # fmt: skip
+    diverged = any(head.diverged for head in heads)
+    if diverged:
+        margins = np.full_like(margins, np.nan)
     figures = crossing.pooled_figures(data, rows, margins, comparison_figures)
-    each = [float(np.nanmean(correct(seed, data.p_left[rows]))) for seed in margins]
-    deviation = float(np.std(each, ddof=1)) if len(each) > 1 else float("nan")
-    return Result(changes, config, figures, deviation, float(np.mean([head.history.best_epoch for head in heads])))
+    deviation = float("nan")
+    if len(margins) > 1 and not diverged:
+        each = [float(np.nanmean(correct(seed, data.p_left[rows]))) for seed in margins]
+        deviation = float(np.std(each, ddof=1))
+    best_epoch = float(np.mean([head.history.best_epoch for head in heads]))
+    return Result(changes, config, figures, deviation, best_epoch, diverged)

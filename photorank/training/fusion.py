@@ -50,6 +50,11 @@ class Trained:
     model: MultiFeaturePairwiseRanker
     history: History
 
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss or what was learnt was no number: of no use, whatever epoch was kept."""
+        return self.history.diverged or not all(each.isfinite().all() for each in self.model.parameters())
+
 
 def train_head(
     features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, config: HeadConfig
@@ -71,8 +76,9 @@ def train_heads(
 
     Each ends where it would end alone, but for the rounding of sums. `progress` is told how many are done, of how many.
     Raises ComparisonsError where there is nothing to train on or votes are missing, ConfigError for what does not fit
-    together.
+    together: before the first is trained.
     """
+    chosen = [_chosen(comparisons, plan) for plan in plans]
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, plan in enumerate(plans):
         alike.setdefault(_shape(plan), []).append(number)
@@ -80,7 +86,8 @@ def train_heads(
     parts = [numbers[at : at + _MEMBERS] for numbers in alike.values() for at in range(0, len(numbers), _MEMBERS)]
     for part in parts:
         with one_thread(), torch.random.fork_rng(devices=[]):
-            found |= zip(part, _train(features, roles, comparisons, [plans[each] for each in part]), strict=True)
+            stack = [(plans[each], *chosen[each]) for each in part]
+            found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
         progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
 
@@ -113,15 +120,15 @@ def _shape(plan: Plan) -> tuple[object, ...]:
 
 
 def _train(
-    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons, plans: Sequence[Plan]
-) -> list[Trained]:
-    """The heads of one stack, their temperatures found."""
-    seen = {space: features[space] for space in plans[0].spaces}
+    features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons,
+    stack: Sequence[tuple[Plan, Ints, NDArray[np.float32]]],
+) -> list[Trained]:  # fmt: skip
+    """The heads of one stack, their temperatures found; of each its plan, comparisons and their weights."""
+    seen = {space: features[space] for space in stack[0][0].spaces}
     standards: dict[tuple[bytes, bool], tuple[MultiFeaturePairwiseRanker, dict[str, Tensor]]] = {}
     members, slices = [], []
-    for plan in plans:
+    for plan, rows, weight in stack:
         config = plan.config
-        rows, weight = _chosen(comparisons, plan)
         torch.manual_seed(config.seed)
         model = build_head({space: values.shape[1] for space, values in seen.items()}, roles, config)
         same = rows.tobytes(), config.l2_normalise

@@ -19,7 +19,7 @@ class Optimiser:
     """AdamW (Loshchilov and Hutter 2019), or stochastic gradient descent with momentum, as PyTorch computes them."""
 
     def __init__(self, configs: Sequence[HeadConfig], size: int) -> None:
-        """For a row of `size` parameters a config; which optimiser it is, is the same for all."""
+        """For a row of `size` parameters a config, which says its optimiser too."""
         self._configs = list(configs)
         self._mean, self._square = torch.zeros(len(configs), size), torch.zeros(len(configs), size)
         self._steps = torch.zeros(len(configs))

@@ -7,6 +7,7 @@ own seed, so it ends where it would end alone, but for the rounding of sums.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +39,11 @@ class History:
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss was no number."""
+        return not all(math.isfinite(value) for row in self.epochs for value in row.values())
 
 
 class Member:
@@ -79,7 +85,8 @@ class Member:
             self._best = stop_loss if stop_loss is not None else self._best
             self._kept.copy_(self.values)
             history.best_epoch = number
-        return number == self.config.epochs or number - history.best_epoch >= self.config.patience
+        waited = number - history.best_epoch >= self.config.patience
+        return number == self.config.epochs or waited or history.diverged
 
     def finish(self) -> None:
         """Give the parameters that were kept to the model."""

@@ -100,6 +100,31 @@ def test_values_are_those_that_were_trained_with_and_those_of_one_key_are_joined
         assert each.changes == {key: getattr(each.config, key) for key in config.grid}
 
 
+def test_a_combination_that_diverges_is_the_last_and_a_head_that_does_is_not_written(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "optimiser": "sgd", "learning_rate": 1e30}))
+    command = ("--store", work / "S", "--comparisons", work / "c.csv", "--config", file)
+    status, text = called(capsys, monkeypatch, "fit-head", *command, "--out", tmp_path / "run")
+    assert (status, text.count("\n")) == (1, 1)
+    assert "the training diverged (its loss is no number); ask for a smaller learning_rate" in text
+    assert not (tmp_path / "run").exists()
+    config = settings(optimiser="sgd", grid={"learning_rate": [1e30, 0.02, 1e32]}, folds=3, seeds=2)
+    report = sweep(work / "S", work / "c.csv", config, tmp_path / "out")
+    assert [each.diverged for each in report.results] == [False, True, True]
+    table = pd.read_parquet(tmp_path / "out" / "sweep.parquet")
+    figures = ["accuracy", "accuracy_low", "log_loss", "calibration_error", "seed_deviation"]
+    assert table[figures].notna().all(axis=1).tolist() == [True, False, False]
+    assert not table[figures][1:].notna().any(axis=None)
+    page = (tmp_path / "out" / "sweep.md").read_text()
+    assert "2 combinations diverged (their loss is no number)" in page
+    assert "nan" not in page
+    with pytest.raises(PhotorankError, match="every combination diverged"):
+        sweep(work / "S", work / "c.csv", settings(optimiser="sgd", grid={"learning_rate": [1e30]}), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_folds_hold_out_each_series_once_and_never_the_test_split() -> None:
     _, data = planted()
     data.split[data.series % 7 == 1] = "test"

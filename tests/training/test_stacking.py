@@ -8,6 +8,7 @@ import torch
 
 from photorank.comparisons import hold_out
 from photorank.config import HeadConfig
+from photorank.errors import ComparisonsError
 from photorank.metrics import correct
 from photorank.models.prediction import margins, margins_of
 from photorank.training.fusion import Plan, Trained, train_head, train_heads
@@ -92,6 +93,31 @@ def test_options_of_a_row_may_differ_within_a_stack() -> None:
     plans = [plan(0, 0, learning_rate=rate, dropout=dropout) for rate, dropout in ((1e-3, 0.0), (1e-2, 0.3))]
     for each, stacked in zip(plans, together(plans), strict=True):
         np.testing.assert_allclose(all_margins(stacked), all_margins(together([each])[0]), atol=TOLERANCE)
+
+
+def test_optimisers_may_differ_within_a_stack() -> None:
+    plans = [plan(0, 0, optimiser=kind, weight_decay=0.1) for kind in ("adamw", "sgd", "adamw")]
+    for each, stacked in zip(plans, together(plans), strict=True):
+        np.testing.assert_allclose(all_margins(stacked), all_margins(together([each])[0]), atol=TOLERANCE)
+    adamw, sgd, _ = map(all_margins, together(plans))
+    assert np.abs(adamw - sgd).max() > 0.1
+
+
+def test_a_plan_that_cannot_be_trained_is_told_before_the_first_is() -> None:
+    features, data = DATA
+    told: list[int] = []
+    plans = [plan(0, 0), plan(1, 0, mlp_hidden_dims=[], min_agreement=1.0)]
+    with pytest.raises(ComparisonsError, match="none is left by min_agreement 1"):
+        train_heads(features, ROLES, data, plans, lambda done, total: told.append(done))
+    assert told == []
+
+
+def test_a_member_that_diverges_ends_and_leaves_the_others_as_they_are() -> None:
+    plans = [plan(0, 0), plan(0, 0, optimiser="sgd", learning_rate=1e30)]
+    fine, diverged = together(plans)
+    assert (fine.diverged, diverged.diverged) == (False, True)
+    assert len(diverged.history.epochs) < 3
+    np.testing.assert_allclose(all_margins(fine), all_margins(together(plans[:1])[0]), atol=TOLERANCE)
 
 
 def test_plans_of_other_shapes_are_trained_beside_and_come_back_in_order() -> None:
