@@ -16,7 +16,7 @@ from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Extractor, Feature, Prepared, build
 from photorank.photos import decode_photo
-from photorank.photos.finding import PhotoFile
+from photorank.photos.files import PhotoFile
 from photorank.stages.timing import Clock
 from photorank.store import FeatureStore, Space, fingerprint
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from photorank.extractors import Feature
-from photorank.photos.finding import PhotoFile
+from photorank.photos.files import PhotoFile
 from photorank.stages.child import Lacking, LoadOptions
 from photorank.stages.children import Children
 from photorank.stages.loader import Loaded
