@@ -86,8 +86,10 @@ class Pipeline:
             with self._stack:
                 features = [space.feature for space in self._spaces]
                 pool = self._stack.enter_context(LoaderPool(features, self._options(len(numbers))))
-                work = (files[number] for number in numbers)
-                for done, (file, loaded) in enumerate(pool.load(work, self._lacking), 1):
+                results = pool.load((files[number] for number in numbers), self._lacking)
+                if len(numbers):
+                    self._build_what_is_needed()
+                for done, (file, loaded) in enumerate(results, 1):
                     for space in self._take(file, loaded):
                         self._embed(space, pool)
                     if progress is not None:
@@ -140,6 +142,13 @@ class Pipeline:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
         spaces = [(self._spaces[number], prepared) for number, prepared in loaded.prepared.items()]
         return [space for space, prepared in spaces if space.add(file, key, prepared)]
+
+    def _build_what_is_needed(self) -> None:
+        """Build the models of spaces that are still empty, whose first photo needs them, while photos begin to be
+        loaded. Other models wait for a photo that lacks their vector."""
+        for space in self._spaces:
+            if not len(space) and not (space.has_network and self._several_devices()):
+                _ = space.extractor
 
     def _embed(self, space: Filling, pool: LoaderPool) -> None:
         devices = self._several_devices() if space.has_network else None
