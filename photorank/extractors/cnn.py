@@ -149,13 +149,19 @@ def _fold_norms(cut: Any) -> None:
     import torch
 
     for node in cut.graph.nodes:
-        before = node.args[0] if node.op == "call_module" else None
-        if before is None or before.op != "call_module" or len(before.users) != 1:
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, torch.fx.Node) or before.op != "call_module" or len(before.users) != 1:
             continue
         convolution, norm = cut.get_submodule(before.target), cut.get_submodule(node.target)
         if isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
-            cut.set_submodule(before.target, torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
-            cut.set_submodule(node.target, torch.nn.Identity())
+            _put(cut, before.target, torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
+            _put(cut, node.target, torch.nn.Identity())
+
+
+def _put(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
+    """`model.set_submodule`, which PyTorch 2.4 does not have."""
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
 
 
 def _create(feature: Feature) -> torch.nn.Module:
