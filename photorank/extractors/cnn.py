@@ -154,7 +154,7 @@ def _fold_norms(cut: Any) -> None:
             continue
         convolution, norm = cut.get_submodule(before.target), cut.get_submodule(node.target)
         if isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
-            _put(cut, before.target, torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
+            _put(cut, str(before.target), torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
             _put(cut, node.target, torch.nn.Identity())
 
 
