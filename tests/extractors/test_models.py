@@ -119,6 +119,25 @@ def test_resnet50_vectors_are_torchvisions_own(precision: str) -> None:
     assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_vectors_are_torchvisions_own_whatever_its_batch_normalisation_does(tmp_path: Path, precision: str) -> None:
+    torch.manual_seed(6)
+    model = torchvision.models.resnet18(weights=None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after training: nothing is 0 or 1
+            for values, low, high in (
+                (module.running_mean, -0.5, 0.5), (module.running_var, 0.3, 3), (module.weight.data, 0.5, 2),
+                (module.bias.data, -1, 1),
+            ):  # fmt: skip
+                assert values is not None
+                values.uniform_(low, high)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    model.fc = torch.nn.Identity()
+    config = CnnConfig(model="resnet18", weights=str(tmp_path / "w.safetensors"))
+    found = vectors(describe("cnn", config, precision))
+    assert cosine(found, torchvisions_own(model)) >= (0.9999 if precision == "float32" else 0.999)
+
+
 def test_fc7_is_the_second_fully_connected_layer_after_its_relu(monkeypatch: pytest.MonkeyPatch) -> None:
     # VGG16 has 138 million weights; VGG11 has the same classifier and the same names.
     torch.manual_seed(0)
@@ -150,6 +169,17 @@ def test_a_vector_does_not_depend_on_its_neighbours() -> None:
     alone = np.concatenate([extractor.embed([each]) for each in prepared])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(extractor.embed(prepared[::-1]), together[::-1])
+
+
+def test_a_batch_of_any_size_gives_the_same_vectors() -> None:
+    """A processor sees a few photos of a batch at once; the last ones may be fewer."""
+    feature = describe("cnn", CnnConfig(model="resnet18", layer="layer1", weights="random"))
+    prepared = [preparer(feature)(photo) for photo in photos()]
+    prepared = (prepared * 11)[:11]
+    small, large = build(feature, "cpu", 8), build(feature, "cpu", 20)
+    np.testing.assert_array_equal(
+        large.embed(prepared), np.concatenate([small.embed(prepared[:8]), small.embed(prepared[8:])])
+    )
 
 
 def test_everything_that_changes_the_vector_changes_the_fingerprint(tmp_path: Path) -> None:
