@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_many_keys_with_duplicates() -> None:
     order = np.random.default_rng(1).permutation(50_000)
     assert (index.find(keys[order]) == order).all()
     assert (index.find(some_keys(100, seed=9)) == -1).all()
+
+
+@pytest.mark.parametrize("place", [7, 20, 31])
+def test_many_keys_that_share_their_first_bytes_are_found_in_no_time(place: int) -> None:
+    """As those of another program may: numbers, padded with zeros."""
+    numbers = np.random.default_rng(0).permutation(60_000).astype(">u4")
+    keys = np.zeros((60_000, 32), np.uint8)
+    keys[:, place - 3 : place + 1] = numbers.view(np.uint8).reshape(-1, 4)
+    index = KeyIndex(np.concatenate([keys[:40_000], keys[:20_000]]))
+    started = time.process_time()
+    found = index.find(keys)
+    assert time.process_time() - started < 2  # trying them one by one took a minute
+    assert (found == np.where(np.arange(60_000) < 40_000, np.arange(60_000), -1)).all()
 
 
 def test_what_is_taken_as_keys() -> None:
