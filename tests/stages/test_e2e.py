@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,12 @@ from PIL import ImageFilter
 import photorank as package
 from photorank.config import E2eConfig, ExtractConfig
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
+from photorank.models.siamese import Backbone
 from photorank.runs import load_run
 from photorank.stages.e2e import e2e
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
-from photorank.training.siamese import Trainer
 from tests.conftest import make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
@@ -232,15 +233,83 @@ def test_comparisons_that_cannot_be_learned_from(
     assert not (tmp_path / "run").exists()
 
 
+def backbone_that_holds(photos: int, error: Exception) -> Callable[[Backbone, torch.Tensor], torch.Tensor]:
+    """Stands in for `Backbone.forward`, of a device whose memory holds so many photos."""
+    forward = Backbone.forward
+
+    def limited(self: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > photos:
+            raise error
+        return forward(self, pixels)
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 2097152 bytes."),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
 def test_want_of_memory_names_the_batch_that_would_fit(
+    error: Exception, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(4, error))
+    with pytest.raises(ConfigError, match=r"memory of cpu does not hold 9 photos at once, but 4: ") as told:
+        train(photos, tmp_path / "run", batch_photos=9, epochs=1)
+    settings = re.findall(r"--set (\w+)=(\d+)", str(told.value))
+    assert [name for name, _ in settings] == ["accumulate", "batch_photos"]
+    for name, value in settings:  # with each of them it does fit
+        train(photos, tmp_path / name, **{"batch_photos": 9, "epochs": 1, name: int(value)})
+
+
+def test_memory_that_does_not_hold_a_series_is_a_sentence(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Trainer, "step", full)
-    with pytest.raises(ConfigError, match=r"does not hold 6 photos at once; --set accumulate=2 takes 3 at once"):
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(2, torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(ConfigError, match=r"hold 6 photos at once, nor those of the largest series \(3\).*size=16"):
         train(photos, tmp_path / "run")
+
+
+SHORT_OF_MEMORY = """
+import json, os, re, resource, sys
+from pathlib import Path
+import torch
+from photorank.config import E2eConfig
+from photorank.errors import ConfigError
+from photorank.stages.e2e import e2e
+
+def run(out, **options):
+    config = E2eConfig.model_validate({**json.loads(sys.argv[3]), **options})
+    e2e(Path(sys.argv[1]), config, Path(sys.argv[2]) / out)
+
+if __name__ == "__main__":
+    run("warm", size=32, batch_photos=6)  # all libraries are there now
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (ROOM << 20),) * 2)
+    try:
+        run("whole")
+    except ConfigError as error:
+        print(error)
+        accumulate = int(re.search(r"accumulate=(\\d+)", str(error))[1])
+        run("parts", accumulate=accumulate)
+        print("accumulated", accumulate)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are held on Linux only")
+def test_with_the_batch_that_is_named_a_training_fits_where_it_did_not(photos: Path, tmp_path: Path) -> None:
+    options = json.dumps({**SMALL, "size": 256, "batch_photos": 36, "epochs": 1})
+    command = [sys.executable, "-c", SHORT_OF_MEMORY.replace("ROOM", "400"), str(photos / "comparisons.csv")]
+    done = subprocess.run([*command, str(tmp_path), options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"the memory of cpu does not hold \d+ photos at once, but \d+: --set accumulate=\d+", done.stdout)
+    assert "accumulated" in done.stdout
+    assert (tmp_path / "parts" / "weights.safetensors").is_file()
 
 
 def test_a_training_that_diverges_is_a_sentence(photos: Path, tmp_path: Path) -> None:
