@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from PIL import ImageFilter
@@ -310,6 +311,53 @@ def test_with_the_batch_that_is_named_a_training_fits_where_it_did_not(photos: P
     assert re.search(r"the memory of cpu does not hold \d+ photos at once, but \d+: --set accumulate=\d+", done.stdout)
     assert "accumulated" in done.stdout
     assert (tmp_path / "parts" / "weights.safetensors").is_file()
+
+
+COMPILER = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no {COMPILER}: torch.compile wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own code
+def test_a_compiled_network_learns_the_same_and_its_run_is_like_any_other(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    options: dict[str, Any] = {"ema_decay": 0.5, "dropout": 0, "optimiser": "sgd"}  # compiled code drops other numbers
+    train(photos, tmp_path / "plain", **options)
+
+    def stop(done: int, *_: int) -> None:
+        if done > 40:  # of 60: in the third epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match="stopped after step"):
+        train(photos, tmp_path / "run", progress=stop, compile=True, **options)
+    assert list((tmp_path / "compiled").rglob("*.cpp")), "nothing was compiled"
+    (checkpoint,) = (tmp_path / ".run.part").glob("step-*")
+    assert not any("_orig_mod" in name for name in safetensors.torch.load_file(checkpoint))
+    train(photos, tmp_path / "run", resume=True, compile=True, **options)
+    both = tmp_path / "plain", tmp_path / "run"
+    plain, compiled = (safetensors.torch.load_file(each / "weights.safetensors") for each in both)
+    assert {name: each.shape for name, each in plain.items()} == {name: each.shape for name, each in compiled.items()}
+    curves = [[json.loads(line) for line in (each / "log.jsonl").read_text().splitlines()] for each in both]
+    for wanted, found in zip(*curves, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-3)
+    assert load_run(tmp_path / "run").kind == "siamese"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_want_of_a_compiler_is_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config, cpp_builder
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    cpp_builder.cpp_compiler_search.cache_clear()
+    torch.compiler.reset()
+    with pytest.raises(ConfigError, match=r"cannot be compiled here .*train without --compile, or install"):
+        train(photos, tmp_path / "run", compile=True)
+    cpp_builder.cpp_compiler_search.cache_clear()
 
 
 def test_a_training_that_diverges_is_a_sentence(photos: Path, tmp_path: Path) -> None:
