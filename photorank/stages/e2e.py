@@ -22,6 +22,7 @@ from photorank.models.siamese import SiameseCNNRanker
 from photorank.runs import new_run, refuse_existing
 from photorank.runs.e2e import save_siamese
 from photorank.stages.e2e_report import E2eReport, Labels, report_of
+from photorank.stages.endings import explained
 from photorank.stages.epochs import Epochs
 from photorank.stages.fit_head import predictions_of
 from photorank.stages.pipeline import Progress
@@ -39,8 +40,8 @@ def e2e(
     """Train on the `train` split and report on the others; writes the run `out`. None in all processes but the first.
 
     With `resume` a training of `out` that was stopped or killed goes on. Raises ComparisonsError and PhotoError for
-    what cannot be learned from, ConfigError for what does not fit together, RunError where `out` exists, where an
-    unfinished training of it does, or where this one is stopped.
+    what cannot be learned from, ConfigError for what does not fit together or into memory, RunError where `out` exists,
+    where an unfinished training of it does, or where this one is stopped.
     """
     started = time.monotonic()
     refuse_existing(out)
@@ -62,7 +63,8 @@ def e2e(
         config.decode,
     )  # fmt: skip
     pinned = accelerator.device.type == "cuda"
-    with PixelSource(labels.places, labels.data.keys, pixels, config.workers, cache, pinned) as source:
+    source = PixelSource(labels.places, labels.data.keys, pixels, config.workers, cache, pinned)
+    with source, explained(trainer):
         Epochs(trainer, source, train[stopping], unfinished, progress).run()
         accelerator.wait_for_everyone()
         trainer.adopt(unfinished.best())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from photorank.errors import ConfigError, PhotorankError, RunError
+from photorank.errors import ConfigError, RunError
 from photorank.reports.events import EventLog
 from photorank.stages.pipeline import Progress
 from photorank.training.checkpoints import Unfinished
@@ -34,10 +34,10 @@ class Epochs:
         self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
 
     def run(self) -> None:
-        """Train. Raises RunError where SIGTERM stopped it or another process ended, ConfigError for want of memory."""
+        """Train. Raises RunError where SIGTERM stopped it, ConfigError where the training diverges."""
         trainer, at = self._trainer, self._trainer.progress
         events = EventLog(self._unfinished.folder / "events", wall_time=None) if self._main else None
-        with _on_sigterm() as stopped, _explained(trainer), contextlib.closing(events) if events else _nothing():
+        with _on_sigterm() as stopped, contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
                 self._epoch(events, stopped)
                 self._end_epoch()
@@ -148,27 +148,3 @@ def _on_sigterm() -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _explained(trainer: Trainer) -> Iterator[None]:
-    """What PyTorch raises for want of memory, and where another process ended, in a sentence."""
-    try:
-        yield
-    except PhotorankError:
-        raise
-    except RuntimeError as error:
-        config, world = trainer.config, trainer.accelerator.num_processes
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            at_once = max(2, config.batch_photos // (config.accumulate * world))
-            raise ConfigError(
-                f"the memory of {trainer.accelerator.device} does not hold {at_once} photos at once; --set "
-                f"accumulate={2 * config.accumulate} takes {max(1, at_once // 2)} at once and learns the same, --set "
-                f"batch_photos={max(2, config.batch_photos // 2)} makes the steps themselves smaller"
-            ) from error
-        if world > 1:
-            cause = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"another process of this training ended ({cause}); see what it said, and go on with --resume"
-            ) from error
-        raise

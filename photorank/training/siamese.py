@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from photorank.comparisons import Comparisons
 from photorank.config.e2e import E2eConfig
 from photorank.models.siamese import SPACE, SiameseCNNRanker
-from photorank.training.siamese_batches import Part, epoch_batches, parts_of
+from photorank.training.siamese_batches import Part, epoch_batches, parts_of, photos_of_series
 from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
 
 
@@ -62,6 +62,10 @@ class Trainer:
         self._data, self._fit_rows = data, fit_rows
         self.photos = len(np.unique([data.left[fit_rows], data.right[fit_rows]]))
         """Photos of an epoch."""
+        self.largest_series = int(photos_of_series(data, fit_rows).max())
+        """Photos that go through the network together, at least."""
+        self.at_once = config.batch_photos
+        """Photos of the largest part of the last step, once there was one."""
         freeze(model, config)
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         model.to(accelerator.device).to(memory_format=layout)
@@ -92,6 +96,7 @@ class Trainer:
         train_mode(self.model, self.config)
         draws = [self.config.seed, self.progress.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(draws).generate_state(1)[0]))  # of dropout
+        self.at_once = max(len(part.photos) for part in parts)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._network):
@@ -102,6 +107,14 @@ class Trainer:
         self.optimising.step(rate_factor(self.progress.step, epochs, self.config))
         self.progress.step += 1
         return norms
+
+    def try_step(self, photos: int) -> None:
+        """What a step with so many photos at once takes, of memory too; training does not go on after this."""
+        train_mode(self.model, self.config)
+        pixels = torch.zeros((photos, 3, self.config.size, self.config.size), dtype=torch.uint8)
+        pair = torch.arange(2, device=self.accelerator.device)
+        self.model(self._to_device(pixels), pair[:1], pair[1:]).sum().backward()
+        self.optimising.step(0.0)
 
     def _loss(self, part: Part, photos: Tensor) -> Tensor:
         """The sum of the cross entropies (nats) of a part's comparisons against their soft labels."""

@@ -37,7 +37,7 @@ def epoch_batches(
     series."""
     order = np.random.default_rng([seed, epoch]).permutation(len(data.series_names))
     ranked = rows[np.argsort(order[data.series[rows]], kind="stable")]
-    sizes = _photos_of_series(data, rows)
+    sizes = photos_of_series(data, rows)
     batches, start, photos = [], 0, 0
     for at in _starts(data.series[ranked]):
         size = sizes[data.series[ranked[at]]]
@@ -61,7 +61,7 @@ def parts_of(
     left = np.where(swapped, data.right[rows], data.left[rows])
     right = np.where(swapped, data.left[rows], data.right[rows])
     p_left = np.where(swapped, 1 - data.p_left[rows], data.p_left[rows])
-    part_of = _spread(_photos_of_series(data, rows), count)[data.series[rows]]
+    part_of = _spread(photos_of_series(data, rows), count)[data.series[rows]]
     parts = []
     for number in range(count):
         chosen = np.flatnonzero(part_of == number)
@@ -76,7 +76,7 @@ def parts_of(
     return parts
 
 
-def _photos_of_series(data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def photos_of_series(data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """(S,) photos of each series in these comparisons."""
     pairs = np.stack([np.tile(data.series[rows], 2), np.concatenate([data.left[rows], data.right[rows]])], axis=1)
     return np.bincount(np.unique(pairs, axis=0)[:, 0], minlength=len(data.series_names))

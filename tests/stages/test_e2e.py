@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from PIL import ImageFilter
@@ -20,12 +22,12 @@ from PIL import ImageFilter
 import photorank as package
 from photorank.config import E2eConfig, ExtractConfig
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
+from photorank.models.siamese import Backbone
 from photorank.runs import load_run
 from photorank.stages.e2e import e2e
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
-from photorank.training.siamese import Trainer
 from tests.conftest import make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
@@ -232,15 +234,130 @@ def test_comparisons_that_cannot_be_learned_from(
     assert not (tmp_path / "run").exists()
 
 
+def backbone_that_holds(photos: int, error: Exception) -> Callable[[Backbone, torch.Tensor], torch.Tensor]:
+    """Stands in for `Backbone.forward`, of a device whose memory holds so many photos."""
+    forward = Backbone.forward
+
+    def limited(self: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > photos:
+            raise error
+        return forward(self, pixels)
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 2097152 bytes."),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
 def test_want_of_memory_names_the_batch_that_would_fit(
+    error: Exception, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(4, error))
+    with pytest.raises(ConfigError, match=r"memory of cpu does not hold 9 photos at once, but 4: ") as told:
+        train(photos, tmp_path / "run", batch_photos=9, epochs=1)
+    settings = re.findall(r"--set (\w+)=(\d+)", str(told.value))
+    assert [name for name, _ in settings] == ["accumulate", "batch_photos"]
+    for name, value in settings:  # with each of them it does fit
+        train(photos, tmp_path / name, **{"batch_photos": 9, "epochs": 1, name: int(value)})
+
+
+def test_memory_that_does_not_hold_a_series_is_a_sentence(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Trainer, "step", full)
-    with pytest.raises(ConfigError, match=r"does not hold 6 photos at once; --set accumulate=2 takes 3 at once"):
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(2, torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(ConfigError, match=r"hold 6 photos at once, nor those of the largest series \(3\).*size=16"):
         train(photos, tmp_path / "run")
+
+
+SHORT_OF_MEMORY = """
+import json, os, re, resource, sys
+from pathlib import Path
+import torch
+from photorank.config import E2eConfig
+from photorank.errors import ConfigError
+from photorank.stages.e2e import e2e
+
+def run(out, **options):
+    config = E2eConfig.model_validate({**json.loads(sys.argv[3]), **options})
+    e2e(Path(sys.argv[1]), config, Path(sys.argv[2]) / out)
+
+if __name__ == "__main__":
+    run("warm", size=32, batch_photos=6)  # all libraries are there now
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (ROOM << 20),) * 2)
+    try:
+        run("whole")
+    except ConfigError as error:
+        print(error)
+        accumulate = int(re.search(r"accumulate=(\\d+)", str(error))[1])
+        run("parts", accumulate=accumulate)
+        print("accumulated", accumulate)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are held on Linux only")
+def test_with_the_batch_that_is_named_a_training_fits_where_it_did_not(photos: Path, tmp_path: Path) -> None:
+    options = json.dumps({**SMALL, "size": 256, "batch_photos": 36, "epochs": 1})
+    command = [sys.executable, "-c", SHORT_OF_MEMORY.replace("ROOM", "400"), str(photos / "comparisons.csv")]
+    done = subprocess.run([*command, str(tmp_path), options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"the memory of cpu does not hold \d+ photos at once, but \d+: --set accumulate=\d+", done.stdout)
+    assert "accumulated" in done.stdout
+    assert (tmp_path / "parts" / "weights.safetensors").is_file()
+
+
+COMPILER = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no {COMPILER}: torch.compile wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own code
+def test_a_compiled_network_learns_the_same_and_its_run_is_like_any_other(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    options: dict[str, Any] = {"ema_decay": 0.5, "dropout": 0, "optimiser": "sgd"}  # compiled code drops other numbers
+    train(photos, tmp_path / "plain", **options)
+
+    def stop(done: int, *_: int) -> None:
+        if done > 40:  # of 60: in the third epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match="stopped after step"):
+        train(photos, tmp_path / "run", progress=stop, compile=True, **options)
+    assert list((tmp_path / "compiled").rglob("*.cpp")), "nothing was compiled"
+    (checkpoint,) = (tmp_path / ".run.part").glob("step-*")
+    assert not any("_orig_mod" in name for name in safetensors.torch.load_file(checkpoint))
+    train(photos, tmp_path / "run", resume=True, compile=True, **options)
+    both = tmp_path / "plain", tmp_path / "run"
+    plain, compiled = (safetensors.torch.load_file(each / "weights.safetensors") for each in both)
+    assert {name: each.shape for name, each in plain.items()} == {name: each.shape for name, each in compiled.items()}
+    curves = [[json.loads(line) for line in (each / "log.jsonl").read_text().splitlines()] for each in both]
+    for wanted, found in zip(*curves, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-3)
+    assert load_run(tmp_path / "run").kind == "siamese"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_want_of_a_compiler_is_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config, cpp_builder
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    cpp_builder.cpp_compiler_search.cache_clear()
+    torch.compiler.reset()
+    with pytest.raises(ConfigError, match=r"cannot be compiled here .*train without --compile, or install"):
+        train(photos, tmp_path / "run", compile=True)
+    cpp_builder.cpp_compiler_search.cache_clear()
 
 
 def test_a_training_that_diverges_is_a_sentence(photos: Path, tmp_path: Path) -> None:
