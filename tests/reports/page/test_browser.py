@@ -17,6 +17,7 @@ from photorank.cli import app
 from photorank.comparisons import read_comparisons
 from photorank.stages.pipeline import Failure
 from photorank.stages.report import write_report
+from tests.conftest import SHARED
 from tests.reports.page.helpers import photos_in, ranking
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser's tests need selenium")
@@ -440,6 +441,35 @@ def test_dark_and_light_and_a_phone(page: Page, report: Path) -> None:
         assert page.js(small) == 0
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert page.said() == []
+
+
+@pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the photos beside the checkout are not there")
+def test_a_walk_around_a_castle_and_a_flight_over_a_beach(page: Page, tmp_path: Path) -> None:
+    """As it is on the first day: no weights, no run, no store."""
+    named = [str(SHARED / "photos" / name) for name in ("castle", "beach")]
+    done = CliRunner().invoke(app, ["rank", *named, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "S")])
+    assert done.exit_code == 0, done.output
+    page.open(tmp_path / "out" / "report.html")
+    names = "each.series.frames.map((frame) => frame.name)"
+    series = page.js(f"return [...document.querySelectorAll('section')].map((each) => {names})")
+    assert [len(names) for names in series] == [11, 4, 2]
+    assert set(series[0]) == {path.name for path in (SHARED / "photos" / "castle").iterdir()}
+    assert sorted(series[2]) == ["DJI_0030.JPG", "DJI_0031.JPG"]
+    page.wait(lambda: page.js("return [...document.querySelectorAll('.frame img')].every((each) => each.naturalWidth)"))
+    assert list(page.verdicts().values()) == [
+        "✓ Keep" if place == 0 else "✕ Reject" for names in series for place in range(len(names))
+    ]
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, "k", "5")
+    assert page.focused() == series[2][1]
+    assert page.verdicts()[series[2][1]] == "✓ Keep (you)"
+    page.press("z")
+    alt, scale, _, _, width = page.wait(lambda: page.js(ZOOMED))
+    assert (alt, scale) == (f"{series[2][1]} at 100 %", 1)
+    assert width > 2000
+    page.press("x", "z", Keys.ENTER)
+    rows = pd.read_csv(page.download("save-comparisons", "comparisons.csv"))
+    assert [Path(row[f"{row['winner']}_path"]).name for _, row in rows.iterrows()] == [series[2][0]]
     assert page.said() == []
 
 
