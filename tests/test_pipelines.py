@@ -1,13 +1,18 @@
-"""The experiments: PhotoTriage's, on data that is made in its layout."""
+"""The experiments: PhotoTriage's, on data that is made in its layout; the run that comes with photorank, made again."""
 
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import ImageFilter
 
+from photorank import Ranker
 from photorank.comparisons.phototriage import read_phototriage
-from photorank.config import E2eConfig, load_config
+from photorank.config import E2eConfig, HeadConfig, load_config
+from photorank.stages.rank import DEFAULT_RUN
+from tests.conftest import make_picture
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -45,6 +50,33 @@ def test_sides_take_turns_and_the_figure_is_the_median_of_their_ratios(monkeypat
     figures = Figures()
     figures.ratio("times faster", taken["other"], taken["ours"], ">= 2", scale=2)
     assert figures.all == [{"what": "times faster", "median": 6, "min": 4, "max": 10, "bar": ">= 2"}]
+
+
+def test_the_embedded_default_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    import embedded_default
+
+    monkeypatch.setattr(embedded_default, "HEAD", HeadConfig(learning_rate=3e-3, epochs=8))
+    photos, unseen = tmp_path / "photos", tmp_path / "unseen"
+    for folder, seeds in ((photos, range(4)), (unseen, range(4, 6))):
+        folder.mkdir()
+        for seed in seeds:
+            make_picture(seed, 240, 180).save(folder / f"{seed}.png")
+    shutil.copy(photos / "0.png", photos / "copy.png")
+    for out in ("one", "other"):
+        arguments = [photos, "--unseen", unseen, "--out", tmp_path / out, "--workers", "1"]
+        monkeypatch.setattr(sys, "argv", ["embedded_default.py", *map(str, arguments)])
+        embedded_default.main()
+    made = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+    assert made.keys() == {path.name for path in DEFAULT_RUN.iterdir()}
+    assert "| the other half (2 photos) | of other cameras (2 photos) |" in made["README.md"].decode()
+    # It ranks, and knows already that a blur is worse.
+    make_picture(9, 240, 180).save(tmp_path / "sharp.png")
+    make_picture(9, 240, 180).filter(ImageFilter.GaussianBlur(4)).save(tmp_path / "soft.png")
+    frames = [tmp_path / "soft.png", tmp_path / "sharp.png"]
+    table = Ranker.load(tmp_path / "one").rank(frames, tmp_path / "S", series_by="folder")
+    assert [Path(path).name for path in table["path"]] == ["sharp.png", "soft.png"]
 
 
 @pytest.mark.slow
