@@ -8,6 +8,7 @@ model has timm's.
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,7 @@ def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(needed.origin, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-        except OSError as error:
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # the last where the hash is another
             raise weights.missing(needed, weights_dir) from error
     return path
 

@@ -13,6 +13,7 @@ from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.photos.finding import FailedPath, PhotoFile
 from photorank.stages.child import LoadOptions
+from photorank.stages.cores import cores
 from photorank.stages.devices import DevicePool
 from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
@@ -66,7 +67,7 @@ class Pipeline:
     @property
     def processes(self) -> int:
         """How many processes load photos."""
-        return self._config.workers or os.cpu_count() or 1
+        return self._config.workers or cores()
 
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""
