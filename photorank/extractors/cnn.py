@@ -8,7 +8,6 @@ model has timm's.
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,6 +166,8 @@ def _create(feature: Feature) -> torch.nn.Module:
 
 def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
     """The file of a torchvision weights tag: brought, cached, or (if there is a network) fetched."""
+    import http.client
+
     import torch
 
     needed = _needs(model, tag)
