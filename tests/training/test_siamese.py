@@ -229,7 +229,7 @@ def test_a_batch_in_parts_is_the_same_step() -> None:
 def test_a_filler_is_left_out_where_there_is_something_else_and_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = comparisons([4, 2])
     pixels = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1))
-    trainer, _ = trained(data, pixels, batch_photos=9, accumulate=4, freeze_batch_norm=False)
+    trainer, _ = trained(data, pixels, batch_photos=9, accumulate=4, freeze_batch_norm=False, momentum=0)
     seen = [each for name, each in trainer.model.state_dict().items() if name.endswith("num_batches_tracked")]
     assert {int(each) for each in seen} == {4}, "two series in each of two epochs"
     monkeypatch.setattr(Accelerator, "process_index", 3)
