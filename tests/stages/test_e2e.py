@@ -528,7 +528,11 @@ def launched(processes: int, *arguments: object) -> subprocess.CompletedProcess[
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) -> None:
     # SGD: AdamW makes a whole step of a gradient that is rounding error.
-    options = {**SMALL, "dropout": 0, "freeze_batch_norm": True, "optimiser": "sgd", "learning_rate": 0.01}
+    # Ten series, three a step, in two parts of two processes: one has less to do, and nothing in the last step.
+    options = {
+        **SMALL, "dropout": 0, "freeze_batch_norm": True, "optimiser": "sgd", "learning_rate": 0.01,
+        "val_fraction": 0.1, "batch_photos": 9, "accumulate": 2,
+    }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**options, "mlp_hidden_dims": [8]}))
     told = {}
     for processes in (1, 2):
@@ -539,6 +543,7 @@ def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) 
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["processes"] == processes
+        assert json.loads(done.stdout)["comparisons"]["train"] == 22
         told[processes] = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert told[1][0]["stop_loss"] - told[1][2]["stop_loss"] > 1e-3, "nothing was learned"
     for one, two in zip(told[1], told[2], strict=True):
