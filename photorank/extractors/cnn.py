@@ -189,6 +189,8 @@ def _create(feature: Feature) -> torch.nn.Module:
 
 def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
     """The file of a torchvision weights tag: brought, cached, or (if there is a network) fetched."""
+    import http.client
+
     import torch
 
     needed = _needs(model, tag)
@@ -198,7 +200,7 @@ def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(needed.origin, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-        except OSError as error:
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # the last where the hash is another
             raise weights.missing(needed, weights_dir) from error
     return path
 

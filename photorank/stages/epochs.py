@@ -41,6 +41,7 @@ class Epochs:
             while at.epoch < trainer.config.epochs and not self._is_enough():
                 self._epoch(events, stopped)
                 self._end_epoch()
+                self._stop(stopped())
 
     def _is_enough(self) -> bool:
         at = self._trainer.progress
@@ -60,29 +61,31 @@ class Epochs:
             self._tell(at.epoch + at.batch / len(batches))
             if log:
                 self._log(events, norms)
-            if self._agreed(stopped()):
-                self._save()
-                raise RunError(
-                    f"stopped after step {at.step}; the training is kept in {self._unfinished.folder}, and the same "
-                    f"call with --resume goes on from there"
-                )
+            self._stop(stopped())
             if at.step % config.checkpoint_steps == 0:
                 self._save()
+
+    def _stop(self, stop: bool) -> None:
+        """RunError where any process is to stop, once all is kept."""
+        if not self._agreed(stop):
+            return
+        self._save()
+        raise RunError(
+            f"stopped after step {self._trainer.progress.step}; the training is kept in {self._unfinished.folder}, and "
+            f"the same call with --resume goes on from there"
+        )
 
     def _end_epoch(self) -> None:
         trainer, at = self._trainer, self._trainer.progress
         loss, comparisons, decided, right = self._totals()
-        if not math.isfinite(loss):
-            raise ConfigError(
-                f"the loss of epoch {at.epoch + 1} is no number: the training diverged; a smaller --set learning_rate, "
-                f"or --set clip_norm=1, may hold it"
-            )
+        self._refuse_diverged(loss)
         row = {
             "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": right / max(1.0, decided),
         }  # fmt: skip
         if len(self._stop_rows):
             judged = trainer.judge(self._photos, self._stop_rows)
             row |= {"stop_loss": judged["loss"], "stop_accuracy": judged["accuracy"]}
+            self._refuse_diverged(judged["loss"])
         at.epochs.append(row)
         at.epoch, at.batch = at.epoch + 1, 0
         if not len(self._stop_rows) or row["stop_loss"] < at.best_loss:
@@ -91,8 +94,20 @@ class Epochs:
         trainer.sums.zero_()
         self._save()
 
+    def _refuse_diverged(self, loss: float) -> None:
+        """ConfigError, in all processes alike, where the weights or a loss are no numbers: they are never kept."""
+        if math.isfinite(loss) and self._trainer.is_finite():
+            return
+        anew = f"remove {self._unfinished.folder} and start again" if self._unfinished.exists else "start again"
+        raise ConfigError(
+            f"the training diverged by step {self._trainer.progress.step}: its loss or its weights are no numbers; "
+            f"{anew} with a smaller --set learning_rate, or with --set clip_norm=1"
+        )
+
     def _save(self) -> None:
-        self._trainer.progress.sums = self._totals().tolist()
+        totals = self._totals()
+        self._refuse_diverged(totals[0])
+        self._trainer.progress.sums = totals.tolist()
         if self._main:
             self._unfinished.save(self._trainer)
 

@@ -17,6 +17,7 @@ from photorank.config import ExtractConfig
 from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
 from photorank.photos.finding import FailedPath
 from photorank.stages.child import LoadOptions
+from photorank.stages.cores import cores
 from photorank.stages.devices import DevicePool
 from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
@@ -71,7 +72,7 @@ class Pipeline:
     @property
     def processes(self) -> int:
         """How many processes load photos."""
-        return self._config.workers or os.cpu_count() or 1
+        return self._config.workers or cores()
 
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""

@@ -26,6 +26,8 @@ class Part:
     p_left: NDArray[np.float32]
     mirrored: NDArray[np.bool_]
     """(n,) photos to be seen mirrored."""
+    series: NDArray[np.int64]
+    """(s,) numbers of the series."""
     filler: bool = False
     """Nothing is learned from it: it stands where a process has nothing to do while others do."""
 
@@ -72,7 +74,8 @@ def parts_of(
         ends = at.reshape(2, -1)
         flipped = np.zeros(len(photos), bool)
         flipped[ends] = mirrored[data.series[rows[chosen]]]
-        parts.append(Part(photos, ends[0], ends[1], p_left[chosen], flipped, filler))
+        series = np.unique(data.series[rows[chosen]])
+        parts.append(Part(photos, ends[0], ends[1], p_left[chosen], flipped, series, filler))
     return parts
 
 

@@ -1,8 +1,11 @@
 """CLIP and CNN vectors against the libraries' own code, on seeded weights and weights files."""
 
+import dataclasses
+import http.client
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -14,7 +17,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, build, describe, preparer, weights
+from photorank.extractors import Feature, build, cnn, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -243,6 +246,19 @@ def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
     monkeypatch.setattr("torch.hub.download_url_to_file", refused)
     said = r"checkpoints.resnet50-11ad3fa6.pth\), .* `iqa` statistics, which need none"
     with pytest.raises(WeightsError, match=said):
+        describe("cnn", CnnConfig())
+
+
+@pytest.mark.parametrize("error", [None, http.client.IncompleteRead(b"half")])
+def test_a_download_that_was_cut_off_is_a_sentence(
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, needs = tmp_path / "resnet50-11ad3fa6.pth", cnn._needs
+    half.write_bytes(b"half of it")
+    monkeypatch.setattr(cnn, "_needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
+    if error is not None:
+        monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=error))
+    with pytest.raises(WeightsError, match=r"could not be fetched from .*resnet50-11ad3fa6\.pth: bring the file"):
         describe("cnn", CnnConfig())
 
 
