@@ -32,7 +32,7 @@ class Estimate:
 def correct(margin: ArrayLike, p_left: ArrayLike) -> NDArray[np.float64]:
     """(C,) 1 where the sign of `margin` (left minus right) is that of p_left − ½, ½ where there is no margin, 0 else.
 
-    NaN where people have no preference (p_left = ½), as there is nothing to be right about, and where the margin is NaN.
+    NaN where people have no preference (p_left = ½), as there is nothing to be right about, and where the margin is.
     """
     margins, wanted = np.asarray(margin, np.float64), np.asarray(p_left, np.float64) - 0.5
     right = np.where(margins == 0, 0.5, (np.sign(margins) == np.sign(wanted)).astype(np.float64))

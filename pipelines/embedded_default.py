@@ -202,7 +202,9 @@ def make(photos: list[str], unseen: list[str], out: Path, work: Path, seed: int,
     trained, rest = halves(photos, seed)
     frames = [degraded({path: path for path in trained}, work / "as it is", "as it is", seed, workers)]
     for size, scale in list(SIZES.items())[1:]:
-        frames.append(degraded(resized(trained, work / "sources" / size, scale), work / size, size, seed, workers))
+        copies = resized(trained, work / "sources" / size, scale)
+        if copies:
+            frames.append(degraded(copies, work / size, size, seed, workers))
     frames.append(more_frames(pd.concat(frames, ignore_index=True), work / "more", seed))
     sets = {"the other half": rest} | ({"of other cameras": [f.path for f in find_photos(unseen)[0]]} if unseen else {})
     tests = [degraded({path: path for path in paths}, work / name, name, seed, workers) for name, paths in sets.items()]

@@ -1,12 +1,18 @@
-"""The experiments: PhotoTriage's, on data that is made in its layout."""
+"""The experiments: PhotoTriage's, on data that is made in its layout; the run that comes with photorank, made again."""
 
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import ImageFilter
 
+from photorank import Ranker
 from photorank.comparisons.phototriage import read_phototriage
-from photorank.config import E2eConfig, load_config
+from photorank.config import E2eConfig, HeadConfig, load_config
+from photorank.stages.rank import DEFAULT_RUN
+from tests.conftest import make_picture
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -25,6 +31,52 @@ def test_made_data_has_the_official_layout(tmp_path: Path, monkeypatch: pytest.M
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     make_phototriage(tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_sides_take_turns_and_the_figure_is_the_median_of_their_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    from turns import Figures, in_turns
+
+    order: list[str] = []
+    times = {"ours": iter([99.0, 1.0, 2.0, 4.0]), "other": iter([99.0, 3.0, 4.0, 20.0])}
+
+    def side(name: str) -> float:
+        order.append(name)
+        return next(times[name])
+
+    taken = in_turns({name: partial(side, name) for name in times}, turns=3, warming=1)
+    assert order == ["ours", "other"] * 4
+    assert taken == {"ours": [1, 2, 4], "other": [3, 4, 20]}
+    figures = Figures()
+    figures.ratio("times faster", taken["other"], taken["ours"], ">= 2", scale=2)
+    assert figures.all == [{"what": "times faster", "median": 6, "min": 4, "max": 10, "bar": ">= 2"}]
+
+
+def test_the_embedded_default_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    import embedded_default
+
+    monkeypatch.setattr(embedded_default, "HEAD", HeadConfig(learning_rate=3e-3, epochs=8))
+    photos, unseen = tmp_path / "photos", tmp_path / "unseen"
+    for folder, seeds in ((photos, range(4)), (unseen, range(4, 6))):
+        folder.mkdir()
+        for seed in seeds:
+            make_picture(seed, 240, 180).save(folder / f"{seed}.png")
+    shutil.copy(photos / "0.png", photos / "copy.png")
+    for out in ("one", "other"):
+        arguments = [photos, "--unseen", unseen, "--out", tmp_path / out, "--workers", "1"]
+        monkeypatch.setattr(sys, "argv", ["embedded_default.py", *map(str, arguments)])
+        embedded_default.main()
+    made = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+    assert made.keys() == {path.name for path in DEFAULT_RUN.iterdir()}
+    assert "| the other half (2 photos) | of other cameras (2 photos) |" in made["README.md"].decode()
+    # It ranks, and knows already that a blur is worse.
+    make_picture(9, 240, 180).save(tmp_path / "sharp.png")
+    make_picture(9, 240, 180).filter(ImageFilter.GaussianBlur(4)).save(tmp_path / "soft.png")
+    frames = [tmp_path / "soft.png", tmp_path / "sharp.png"]
+    table = Ranker.load(tmp_path / "one").rank(frames, tmp_path / "S", series_by="folder")
+    assert [Path(path).name for path in table["path"]] == ["sharp.png", "soft.png"]
 
 
 @pytest.mark.slow
@@ -48,6 +100,8 @@ def test_the_experiment_runs_whole_and_goes_on(
     # The statistics see blur and exposure, of which the labels are made.
     for name, row in rows.items():
         assert "iqa" not in name or float(row.split(" | ")[1].split(" %")[0]) > 85
+    assert rows[max(rows, key=lambda name: float(rows[name].split(" %")[0]))] == next(iter(rows.values()))  # best first
+    monkeypatch.setattr(phototriage, "sweep", None)
     monkeypatch.setattr(phototriage, "fit_head", None)  # what is there is not made again
     monkeypatch.setattr(phototriage, "e2e", None)
     phototriage.main()

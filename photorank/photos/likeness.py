@@ -30,9 +30,12 @@ _MOVED = 2
 
 def describe(rgb: NDArray[np.uint8]) -> Floats:
     """(DIM,) float32 of an (H, W, 3) sRGB photo of any size: colours, edges and layout, each as `likeness` wants it."""
-    rows, columns = ((np.arange(_SIDE * _SAMPLES) + 0.5) * side / (_SIDE * _SAMPLES) for side in rgb.shape[:2])
-    sampled = rgb[rows.astype(int)[:, None], columns.astype(int)[None]]
-    sums = sampled.reshape(_SIDE, _SAMPLES, -1).sum(1, dtype=np.uint32).reshape(_SIDE, _SIDE, _SAMPLES, 3).sum(2)
+    width, count = rgb.shape[1], _SIDE * _SAMPLES
+    rows, columns = (((np.arange(count) + 0.5) * side / count).astype(int) for side in rgb.shape[:2])
+    # By their numbers, pixels are taken in a third of the time that rows and columns take. 25 × 255 fits 16 bits.
+    sampled = rgb.reshape(-1, 3).take((rows[:, None] * width + columns).ravel(), axis=0)
+    sums = np.add.reduce(sampled.reshape(_SIDE, _SAMPLES, -1), axis=1, dtype=np.uint16)
+    sums = np.add.reduce(sums.reshape(_SIDE, _SIDE, _SAMPLES, 3), axis=2, dtype=np.uint16)
     picture = sums.astype(np.float32) / (255 * _SAMPLES**2)
     return np.concatenate([_colours(picture), _edges(picture), _layout(picture)]).astype(np.float32)
 

@@ -11,7 +11,9 @@ from photorank.photos import read_photo
 from photorank.photos.metadata import rating, read_header
 
 _NAME = "http://ns.adobe.com/xap/1.0/ Rating"
-_BEGIN, _END = re.compile(rb"<x:x[am]pmeta[\s>]"), re.compile(rb"</x:x[am]pmeta\s*>")
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_TOP = [f"{_RDF} RDF", f"{_RDF} Description"]
+_BEGIN = re.compile(rb"<(x:x[am]pmeta|rdf:RDF)[\s>]")  # the former is around the latter, or not there
 
 
 def stars_of(path: str) -> float | None:
@@ -36,7 +38,10 @@ def stars_inside(data: bytes) -> float | None:
     """The same of a photo's bytes, of whatever format: its XMP is found by how a packet begins and ends, as the XMP
     specification's part 3 foresees. PhotoError where a packet is no XML."""
     at = 0
-    while (begin := _BEGIN.search(data, at)) and (end := _END.search(data, begin.end())):
+    while begin := _BEGIN.search(data, at):
+        end = re.compile(rb"</%s\s*>" % begin[1]).search(data, begin.end())
+        if end is None:
+            break
         stars, at = stars_of_xmp(data[begin.start() : end.end()]), end.end()
         if stars is not None:
             return stars
@@ -44,26 +49,27 @@ def stars_inside(data: bytes) -> float | None:
 
 
 def stars_of_xmp(data: bytes) -> float | None:
-    """The first `xmp:Rating` of an XMP document, attribute or element; None where there is none.
+    """The first `xmp:Rating` of an XMP document, attribute or element; None where there is none. It is a property of an
+    rdf:Description right below rdf:RDF: one further inside is that of an earlier version, say, or of another photo.
 
     Raises PhotoError where it is no XML, declares a document type (XMP has none, and its entities can be made to grow
     without bound), or has a rating other than −1 to 5.
     """
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
-    inside, found = [False], list[str]()
+    inside, found = list[str](), list[str]()
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        inside[0] = name == _NAME
-        if _NAME in attributes:
+        inside.append(name)
+        if _NAME in attributes and inside[-2:] == _TOP:
             found.append(attributes[_NAME])
 
     def text(letters: str) -> None:
-        if inside[0] and letters.strip():
+        if inside[-3:] == [*_TOP, _NAME] and letters.strip():
             found.append(letters)
 
     def end(_: str) -> None:
-        inside[0] = False
+        inside.pop()
 
     def doctype(*_: object) -> None:
         raise PhotoError("declares a document type, which no XMP does")

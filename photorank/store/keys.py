@@ -5,6 +5,7 @@ A key is the sha256 of a photo's content: 32 bytes. In arrays: (n, 32) uint8.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from photorank.errors import StoreError
 
 KEY_BYTES = 32
+_FREE = -1
 
 KeyArray: TypeAlias = NDArray[np.uint8]
 """Keys, (n, 32) uint8."""
@@ -125,6 +127,47 @@ class KeyIndex:
             keep[mixed] = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
         first: NDArray[np.int64] = order[keep]
         return first
+
+
+class KeySet:
+    """A set of keys that come one at a time, in less than half the memory of one of `bytes`.
+
+    The keys lie end to end; a hash table with open addressing holds their positions. One thread may add while others
+    ask.
+    """
+
+    def __init__(self) -> None:
+        self._keys, self._table = bytearray(), array("i", [_FREE]) * 1024
+
+    def __contains__(self, key: bytes) -> bool:
+        table = self._table
+        return table[self._slot(table, key)] != _FREE
+
+    def __len__(self) -> int:
+        return len(self._keys) // KEY_BYTES
+
+    def add(self, key: bytes) -> None:
+        """Add a key of 32 bytes; nothing happens where it is there."""
+        if key in self:
+            return
+        self._keys += key
+        if 3 * len(self) > 2 * len(self._table):
+            larger = array("i", [_FREE]) * (2 * len(self._table))
+            for number in range(len(self)):
+                larger[self._slot(larger, self._key(number))] = number
+            self._table = larger
+        else:
+            self._table[self._slot(self._table, key)] = len(self) - 1
+
+    def _slot(self, table: array[int], key: bytes) -> int:
+        """Where a key's position is in a table, or would be. Keys are hashes: their first bytes serve as one."""
+        slot = int.from_bytes(key[:8], "little") % len(table)
+        while table[slot] != _FREE and self._key(table[slot]) != key:
+            slot = (slot + 1) % len(table)
+        return slot
+
+    def _key(self, number: int) -> bytes:
+        return bytes(self._keys[KEY_BYTES * number : KEY_BYTES * (number + 1)])
 
 
 def _slots(ordered: NDArray[Any], asked: NDArray[Any]) -> NDArray[np.int64]:

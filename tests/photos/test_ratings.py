@@ -1,6 +1,8 @@
 """Stars: where they are looked for, in which order, and XMP that is refused."""
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from photorank.errors import PhotoError
 from photorank.photos.ratings import stars_inside, stars_of, stars_of_xmp
 from tests.conftest import make_picture
+from tests.sidecars import DARKTABLE
 
 
 def xmp(rating: object, element: bool = False) -> bytes:
@@ -58,6 +61,38 @@ def test_other_prefixes_encodings_and_documents_without_a_rating() -> None:
     assert stars_of_xmp(xmp("\n ", element=True)) is None
     # A rating in another's namespace is none of xmp:Rating's.
     assert stars_of_xmp(xmp(4).replace(b"http://ns.adobe.com/xap/1.0/", b"http://ns.microsoft.com/photo/1.0/")) is None
+
+
+def test_a_rating_further_inside_is_none_of_this_photo() -> None:
+    """Of an earlier version, in the history that darktable keeps."""
+    assert b'xmp:Rating="4"' in DARKTABLE.encode()
+    assert stars_of_xmp(DARKTABLE.encode()) == -1
+    assert stars_of_xmp(DARKTABLE.replace('xmp:Rating="-1"', "").encode()) is None
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_xmp_inside_needs_no_element_around_it(suffix: str, tmp_path: Path) -> None:
+    """The specification's x:xmpmeta is optional."""
+    bare = xmp(4).replace(b'<x:xmpmeta xmlns:x="adobe:ns:meta/">', b"").replace(b"</x:xmpmeta>", b"")
+    assert b"xmpmeta" not in bare
+    assert stars_of(str(save(tmp_path / f"a.{suffix}", bare))) == 4
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed (libimage-exiftool-perl)")
+def test_ratings_that_exiftool_writes_are_read(tmp_path: Path) -> None:
+    given = {"-XMP-xmp:Rating=-1": -1, "-XMP-xmp:Rating=3": 3, "-EXIF:Rating=4": 4, "-XMP-xmp:Label=Red": None}
+    wanted: dict[str, float | None] = {}
+    for number, (tag, stars) in enumerate(given.items()):
+        files = [str(save(tmp_path / f"{number}.{suffix}")) for suffix in ("jpg", "tif", "png", "webp")]
+        subprocess.run(["exiftool", "-q", "-m", "-overwrite_original", tag, *files], check=True)
+        wanted |= dict.fromkeys(files, stars)
+        for style in ("{}.xmp", "{}.jpg.xmp"):
+            photo = save(tmp_path / f"{number}-{len(style)}.jpg", xmp(2))
+            sidecar = tmp_path / style.format(photo.stem)
+            if tag.startswith("-XMP"):
+                subprocess.run(["exiftool", "-q", tag, sidecar], check=True)
+                wanted[str(photo)] = 2 if stars is None else stars
+    assert {path: stars_of(path) for path in wanted} == wanted
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])

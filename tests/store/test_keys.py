@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photorank.errors import StoreError
-from photorank.store import KeyIndex, as_keys, keys_from_arrow
+from photorank.store import KeyIndex, KeySet, as_keys, keys_from_arrow
 from tests.store.helpers import some_keys
 
 # Few different first and last bytes, so that equal prefixes and equal keys are common.
@@ -31,6 +32,28 @@ def test_the_index_answers_like_a_dict(held: list[bytes], asked: list[bytes]) ->
     assert len(index) == len(first)
     assert index.first_positions().tolist() == sorted(first.values())
     assert index.find(as_keys(asked)).tolist() == [first.get(key, -1) for key in asked]
+
+
+@given(st.lists(planted, max_size=60), st.lists(planted, max_size=40))
+def test_a_set_of_keys_answers_like_a_set(added: list[bytes], asked: list[bytes]) -> None:
+    keys = KeySet()
+    for key in added:
+        keys.add(key)
+    assert len(keys) == len(set(added))
+    assert [key in keys for key in asked] == [key in set(added) for key in asked]
+
+
+def test_a_set_of_many_keys_takes_half_the_memory_of_a_set() -> None:
+    some = [key.tobytes() for key in some_keys(50_000)]
+    tracemalloc.start()
+    keys, before = KeySet(), tracemalloc.get_traced_memory()[0]
+    for key in some:
+        keys.add(key)
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert taken < 50_000 * 48  # a set: 80 bytes for each of the keys, and 42 of its own
+    assert all(key in keys for key in some)
+    assert not any(key.tobytes() in keys for key in some_keys(1000, seed=9))
 
 
 def test_many_keys_with_duplicates() -> None:

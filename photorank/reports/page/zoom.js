@@ -14,7 +14,8 @@ function openZoom(frame) {
 async function showOriginal(frame) {
   current = zoomed = frame;
   document.getElementById("zoom-name").textContent = visible(frame.name);
-  document.getElementById("zoom-place").textContent = `${frame.place + 1} of ${frame.series.frames.length}`;
+  const number = `${frame.place + 1} of ${frame.series.frames.length}`;
+  document.getElementById("zoom-place").textContent = `${number} · P(best) ${percent(frame.p)}`;
   tellZoom(frame);
   const image = make("img", { alt: `${visible(frame.name)} at 100 %`, draggable: "false" });
   const note = document.getElementById("zoom-note");
