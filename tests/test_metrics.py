@@ -13,6 +13,7 @@ shares = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
 def test_correct_is_the_sign_half_for_no_margin_and_nan_for_no_preference() -> None:
+    assert np.isnan(metrics.correct([np.nan, np.nan], [0.9, 0.1])).all()
     found = metrics.correct([2.0, -1.0, 0.0, 1.0, 3.0], [0.9, 0.9, 0.9, 0.1, 0.5])
     np.testing.assert_array_equal(found, [1, 0, 0.5, 0, np.nan])
 

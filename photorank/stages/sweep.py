@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +157,11 @@ def _result(
     changes: dict[str, Any], config: HeadConfig, data: Comparisons, rows: NDArray[np.int64],
     margins: NDArray[np.float64], heads: list[Trained],
 ) -> Result:  # fmt: skip
-    diverged = any(head.diverged for head in heads)
+    diverged, deviation = any(head.diverged for head in heads), float("nan")
+    figures = crossing.pooled_figures(data, rows, np.zeros_like(margins) if diverged else margins, comparison_figures)
     if diverged:
-        margins = np.full_like(margins, np.nan)
-    figures = crossing.pooled_figures(data, rows, margins, comparison_figures)
-    deviation = float("nan")
+        nan = float("nan")
+        figures = {name: replace(each, value=nan, low=nan, high=nan) for name, each in figures.items()}
     if len(margins) > 1 and not diverged:
         each = [float(np.nanmean(correct(seed, data.p_left[rows]))) for seed in margins]
         deviation = float(np.std(each, ddof=1))
