@@ -174,5 +174,6 @@ def check(
         terminal.print_table(check_table(report))
     _warn(report.warnings)
     if report.warnings:
-        typer.echo(f"photorank: {file} has {len(report.warnings)} things to look into; see above", err=True)
+        things = "1 thing" if len(report.warnings) == 1 else f"{len(report.warnings)} things"
+        typer.echo(f"photorank: {file} has {things} to look into; see above", err=True)
         raise typer.Exit(1)

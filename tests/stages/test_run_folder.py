@@ -17,7 +17,15 @@ from photorank.stages.fit_head import fit_head
 from photorank.store import FeatureStore, FileRow
 
 SERIES = 60
-DECODERS = ("photorank.photos.decoding", "photorank.photos", "open_clip", "pyiqa", "torchvision", "simplejpeg", "rawpy")
+DECODERS = (
+    "photorank.photos.decoding",
+    "photorank.photos.raw",
+    "open_clip",
+    "pyiqa",
+    "torchvision",
+    "simplejpeg",
+    "rawpy",
+)
 
 
 @pytest.fixture(scope="module")

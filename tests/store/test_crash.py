@@ -116,15 +116,16 @@ def crash(folder: Path, operation: str) -> Crashes:
 
 def power_cuts(crashes: Crashes, base: Path, folder: Path) -> Iterator[tuple[list[str], FeatureStore]]:
     """Every state after a power cut: the event before which it came, and the store."""
-    disk, count = Disk(base), 0
+    disk, count, changed = Disk(base), 0, True
     for event in [*crashes.log, ["end", "."]]:
         # The log names what is about to happen (an fsync: what has), so here all before `event` has happened.
-        for kept in KEPT:
+        for kept in KEPT if changed or event[0] == "end" else ():
             disk.write_what_is_left(folder, kept=kept)
             yield event, FeatureStore.open(folder)
             shutil.rmtree(folder)
             count += 1
         disk.happen(*event)
+        changed = event[0] not in ("before write", "write", "before fsync")  # these leave what a power cut leaves
     print(f"{count} states after a power cut")
 
 
