@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-_TAKEN_FOR_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-APOSTROPHE = r"^'(?='*[=+\-@\t\r\n])"
-"""What `inert` put before a cell, as a regular expression."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TAKEN_FOR_FORMULA = r"^(?='*[=+\-@\t\r\n])"
+_APOSTROPHE = r"^'(?='*[=+\-@\t\r\n])"
+"""What `inert` put before a cell."""
 
 
 def as_text(name: str) -> str:
@@ -19,9 +23,19 @@ def inert(cell: str) -> str:
 
     A cell that looks as if this had been done to it gets one more, so that nothing is lost.
     """
-    return f"'{cell}" if _TAKEN_FOR_FORMULA.match(cell) else cell
+    return re.sub(_TAKEN_FOR_FORMULA, "'", cell)
 
 
 def plain(cell: str) -> str:
     """The cell that `inert` made this one of; any other as it is."""
-    return re.sub(APOSTROPHE, "", cell)
+    return re.sub(_APOSTROPHE, "", cell)
+
+
+def inert_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, each of its cells that is text as `inert` makes it; `plain_table` undoes it."""
+    return table.replace(_TAKEN_FOR_FORMULA, "'", regex=True)
+
+
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The table that `inert_table` made this one of."""
+    return table.replace(_APOSTROPHE, "", regex=True)

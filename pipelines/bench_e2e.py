@@ -18,13 +18,12 @@ import argparse
 import json
 import logging
 import os
-import statistics as stats
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import functional
+from turns import Figures, in_turns, seconds
 
 from photorank.comparisons import Comparisons
 from photorank.comparisons.phototriage import read_phototriage
@@ -162,28 +162,6 @@ class Ours:
             trainer.step(parts, pixels, len(rows), 0.0)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-class Figures:
-    """Collects and prints."""
-
-    def __init__(self) -> None:
-        self.all: list[dict[str, Any]] = []
-
-    def ratio(self, what: str, ratios: Sequence[float], bar: str) -> None:
-        low, middle, high = min(ratios), stats.median(ratios), max(ratios)
-        self.all.append({"what": what, "median": middle, "min": low, "max": high, "bar": bar})
-        print(f"{what:72} {middle:7.3f} x  ({low:.3f}-{high:.3f})  bar {bar}", file=sys.stderr, flush=True)
-
-    def note(self, what: str, value: float, unit: str) -> None:
-        self.all.append({"what": what, "value": value, "unit": unit})
-        print(f"{what:72} {value:7.2f} {unit}", file=sys.stderr, flush=True)
-
-
 def bench(figures: Figures, paths: Sequence[str], folder: Path, options: argparse.Namespace) -> None:
     series = graph(options.pairlists, options.series)
     keys = np.array([list(photo_key(Path(path).read_bytes())) for path in paths], np.uint8)
@@ -198,24 +176,18 @@ def bench(figures: Figures, paths: Sequence[str], folder: Path, options: argpars
     sides = {each: Ours(options.backbone, data, options.batch_photos, each) for each in precisions}
     fastest = sides[precisions[-1]]
     cache = folder / "cache.h5" if options.cache else None
-    taken: dict[str, list[float]] = {name: [] for name in ("usual", *precisions, "memory")}
     with PixelSource(paths, data.keys, Pixels("paper", SIZE), CORES, cache) as source:
         memory = InMemory(source, len(paths))
-        for at in range(options.repeat + 1):
-            now = {name: seconds(lambda side=side: side.epoch(source)) for name, side in sides.items()}
-            now["memory"] = seconds(lambda: fastest.epoch(memory))
-            now["usual"] = seconds(usual.epoch)
-            print(", ".join(f"{name} {each:.1f} s" for name, each in now.items()), file=sys.stderr, flush=True)
-            if at:  # the first one warms up
-                for name, each in now.items():
-                    taken[name].append(each)
+        work = {name: partial(side.epoch, source) for name, side in sides.items()}
+        work |= {"memory": partial(fastest.epoch, memory), "usual": usual.epoch}
+        taken = in_turns({name: partial(seconds, each) for name, each in work.items()}, options.repeat, warming=1)
     for name in ("usual", *precisions):
-        figures.note(f"comparisons a second, {name}", len(data) / stats.median(taken[name]), "")
+        figures.note(f"comparisons a second, {name}", len(data) / median(taken[name]), "")
     for name, bar in zip(precisions, (">= 1.9", ">= 3"), strict=False):
-        ratios = [a / b for a, b in zip(taken["usual"], taken[name], strict=True)]
-        figures.ratio(f"comparisons a second, {name}, against the usual loop (float32)", ratios, bar)
-    ratios = [a / b for a, b in zip(taken["memory"], taken[precisions[-1]], strict=True)]
-    figures.ratio(f"comparisons a second, {precisions[-1]}, against the same steps from memory", ratios, ">= 0.95")
+        what = f"comparisons a second, {name}, against the usual loop (float32)"
+        figures.ratio(what, taken["usual"], taken[name], bar)
+    what = f"comparisons a second, {precisions[-1]}, against the same steps from memory"
+    figures.ratio(what, taken["memory"], taken[precisions[-1]], ">= 0.95")
 
 
 def main() -> None:

@@ -19,14 +19,11 @@ import json
 import logging
 import multiprocessing.pool
 import os
-import statistics as stats
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from statistics import mean, median
 
 import numpy as np
 import open_clip
@@ -34,6 +31,7 @@ import simplejpeg
 import torch
 import torchvision
 from PIL import Image
+from turns import Figures, in_turns, seconds
 
 from photorank.config import ExtractConfig, parse_config
 from photorank.extractors.device import best_precision, resolve_device
@@ -145,28 +143,6 @@ def ours(
     return report.seconds - sum(taken for phase, taken in report.phases.seconds.items() if phase.startswith("build"))
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-class Figures:
-    """Collects and prints."""
-
-    def __init__(self) -> None:
-        self.all: list[dict[str, Any]] = []
-
-    def ratio(self, what: str, ratios: Sequence[float], bar: str) -> None:
-        low, middle, high = min(ratios), stats.median(ratios), max(ratios)
-        self.all.append({"what": what, "median": middle, "min": low, "max": high, "bar": bar})
-        print(f"{what:64} {middle:7.3f} x  ({low:.3f}-{high:.3f})  bar {bar}", file=sys.stderr, flush=True)
-
-    def note(self, what: str, value: float, unit: str, bar: str = "reported") -> None:
-        self.all.append({"what": what, "value": value, "unit": unit, "bar": bar})
-        print(f"{what:64} {value:7.2f} {unit}  bar {bar}", file=sys.stderr, flush=True)
-
-
 def bench_models(figures: Figures, paths: tuple[str, ...], folder: Path, options: argparse.Namespace) -> None:
     device, batch_size = resolve_device(options.device), options.batch_size
     precision = best_precision(device)
@@ -176,25 +152,24 @@ def bench_models(figures: Figures, paths: tuple[str, ...], folder: Path, options
     run_bare, seen = bare(paths, quick, batch_size, pool)
     few = paths[: max(len(paths) // 3, min(len(paths), batch_size))]
     all_three = ("clip", "cnn", "iqa")
-    walls, loops, loops32, loaders, rates = [], [], [], [], []
-    for _ in range(options.repeat):
-        bound = run_bare()
-        taken = ours(paths, folder, device, batch_size, precision, all_three)
-        loader = seconds(lambda: data_loader(paths, quick, batch_size))
-        loop = seconds(lambda: usual_loop(few, plain)) / len(few)
-        taken32 = ours(few, folder, device, batch_size, "float32", all_three) / len(few)
-        walls.append(taken / bound)
-        loaders.append(loader / taken)
-        loops.append(loop / (taken / len(paths)))
-        loops32.append(loop / taken32)
-        rates.append(len(paths) / taken)
-    figures.note(f"photorank, {precision} on {device}", stats.median(rates), "photos/s")
+    sides = {
+        "bare": run_bare,
+        "photorank": lambda: ours(paths, folder, device, batch_size, precision, all_three),
+        "loader": lambda: seconds(lambda: data_loader(paths, quick, batch_size)),
+        "loop": lambda: seconds(lambda: usual_loop(few, plain)),
+        "photorank32": lambda: ours(few, folder, device, batch_size, "float32", all_three),
+    }
+    taken = in_turns(sides, options.repeat)
+    whole = taken["photorank"]
+    figures.note(f"photorank, {precision} on {device}", len(paths) / median(whole), "photos/s")
     figures.note("bare forward passes", seen["forward"], "ms a photo")
     figures.note("statistics", seen["statistics"], "ms a photo", "<= 6 (small photos)")
-    figures.ratio("wall time, against the bare forward passes and statistics", walls, "<= 1.12")
-    figures.ratio(f"photos a second ({precision}), against the usual loop (float32)", loops, ">= 1.9")
-    figures.ratio("photos a second (float32), against the usual loop (float32)", loops32, ">= 1.1")
-    figures.ratio(f"photos a second ({precision}), against the DataLoader", loaders, ">= 1.1")
+    figures.ratio("wall time, against the bare forward passes and statistics", whole, taken["bare"], "<= 1.12")
+    what = f"photos a second ({precision}), against the usual loop (float32)"
+    figures.ratio(what, taken["loop"], whole, ">= 1.9", len(paths) / len(few))
+    what = "photos a second (float32), against the usual loop (float32)"
+    figures.ratio(what, taken["loop"], taken["photorank32"], ">= 1.1")
+    figures.ratio(f"photos a second ({precision}), against the DataLoader", taken["loader"], whole, ">= 1.1")
 
 
 def bench_large(figures: Figures, sources: Sequence[str], folder: Path, count: int, repeat: int) -> None:
@@ -204,15 +179,17 @@ def bench_large(figures: Figures, sources: Sequence[str], folder: Path, count: i
     for number, path in enumerate(paths):  # bytes after the end of a JPEG are part of its key, and no pixels
         Path(path).write_bytes(originals[number % len(originals)] + b"%d" % number)
     photos = [simplejpeg.decode_jpeg(data) for data in originals]
-    figures.note("large photos", stats.mean(photo.size / 3e6 for photo in photos), "megapixels")
-    shares = []
-    for _ in range(repeat):
-        decode = seconds(lambda: [simplejpeg.decode_jpeg(data) for data in originals]) / len(originals)
-        measure = seconds(lambda: [statistics(photo) for photo in photos]) / len(photos)
-        shares.append(count / ours(paths, folder, "cpu", 1, "float32", ["iqa"]) / (CORES / decode))
-    figures.note("their decoding by libjpeg-turbo", 1e3 * decode, "ms a photo")
-    figures.note("their statistics", 1e3 * measure, "ms a photo", "<= 20")
-    figures.ratio("statistics of large photos, against cores / decoding time", shares, ">= 0.6")
+    figures.note("large photos", mean(photo.size / 3e6 for photo in photos), "megapixels")
+    sides = {
+        "decode": lambda: seconds(lambda: [simplejpeg.decode_jpeg(data) for data in originals]) / len(originals),
+        "measure": lambda: seconds(lambda: [statistics(photo) for photo in photos]) / len(photos),
+        "photorank": lambda: ours(paths, folder, "cpu", 1, "float32", ["iqa"]) / count,
+    }
+    taken = in_turns(sides, repeat)
+    figures.note("their decoding by libjpeg-turbo", 1e3 * median(taken["decode"]), "ms a photo")
+    figures.note("their statistics", 1e3 * median(taken["measure"]), "ms a photo", "<= 20")
+    what = "statistics of large photos, against cores / decoding time"
+    figures.ratio(what, taken["decode"], taken["photorank"], ">= 0.6", 1 / CORES)
 
 
 def jpegs(folder: Path) -> Iterator[str]:

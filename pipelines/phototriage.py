@@ -13,24 +13,34 @@ stopping on a slice of it) and reported once, on the validation split: the label
 """
 
 import argparse
-from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 from phototriage_smoke import make_phototriage
 
-from photorank.config import E2eConfig, E2eFeatureConfig, ExtractConfig, HeadConfig, load_config, parse_config
+from photorank.config import (
+    E2eConfig,
+    E2eFeatureConfig,
+    ExtractConfig,
+    HeadConfig,
+    load_config,
+    load_sweep_config,
+    parse_config,
+)
+from photorank.metrics import Estimate
 from photorank.reports.figure_tables import markdown
 from photorank.reports.figures import Figures
+from photorank.reports.sweep_tables import column_of
 from photorank.stages.e2e import e2e
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
 from photorank.stages.labels import phototriage
+from photorank.stages.sweep import sweep
 
 SPLIT = "val"
-FIGURES = ("accuracy", "accuracy, clear", "top-1 of series", "log loss")
-FEATURES = "multifeature"
+FIGURES = ("accuracy", "accuracy, clear", "Kendall's tau", "log loss")
+FEATURES, ABLATION = "multifeature", "ablation"
 SIAMESE = {"VGG16, as in the paper": ("vgg16_paper", ()), "ResNet50": ("resnet50", ())}
 SMOKE_FEATURES = {
     "clip": {"kind": "cnn", "library": "timm", "model": "test_vit", "weights": "random"},
@@ -48,26 +58,37 @@ about 73 %; SPSNet (IEEE Transactions on Multimedia 2023) 75.4 %; sharpness alon
 """
 
 
-def heads(store: Path, comparisons: Path, photos: Path, out: Path, features: tuple[str, ...]) -> dict[str, Path]:
-    """A head over each subset of the features: what it is → its run."""
-    subsets = [part for size in range(1, len(features) + 1) for part in combinations(features, size)]
-    runs = {" + ".join(part): out / "-".join(part) for part in subsets}
-    for part, run in zip(subsets, runs.values(), strict=True):
-        if not run.exists():
-            fit_head(store, comparisons, parse_config(HeadConfig, {"features": part}, "ablation"), run, photos)
-    return {f"head over {name}": run for name, run in runs.items()}
+def ablation(store: Path, comparisons: Path, photos: Path, out: Path) -> Figures:
+    """A head over each subset of the features, most accurate first: its figures, on average over seeds."""
+    if not out.exists():
+        sweep(store, comparisons, load_sweep_config(ABLATION, folds=0), out, photos)
+    figures: Figures = {}
+    for row in pd.read_parquet(out / "sweep.parquet").to_dict("records"):
+        columns = {figure: column_of(figure) for figure in FIGURES}
+        figures[f"head over {row['features']}"] = {
+            figure: Estimate(row[each], row[f"{each}_low"], row[f"{each}_high"], row["comparisons"], row["series"])
+            for figure, each in columns.items()
+        }
+    return figures
+
+
+def head(store: Path, comparisons: Path, photos: Path, out: Path, features: tuple[str, ...]) -> Path:
+    """A head over all the features, with the options of the ablation: its run."""
+    if not out.exists():
+        options = load_sweep_config(ABLATION).values({"features": features})
+        fit_head(store, comparisons, parse_config(HeadConfig, options, ABLATION), out, photos)
+    return out
 
 
 def siamese(
-    store: Path, comparisons: Path, photos: Path, out: Path, trainings: dict[str, tuple[str, tuple[str, ...]]],
-    assign: list[str],
+    store: Path, comparisons: Path, photos: Path, out: Path, smoke: bool, assign: list[str]
 ) -> dict[str, Path]:  # fmt: skip
     """Networks trained on pixels, and their features of the reported photos: what it is → its run."""
     table = pd.read_csv(comparisons)
     reported = table[table["split"] == SPLIT]
     paths = [photos / name for name in sorted({*reported["left"], *reported["right"]})]
     runs = {}
-    for name, (config, settings) in trainings.items():
+    for name, (config, settings) in (SMOKE_SIAMESE if smoke else SIAMESE).items():
         run = runs[f"e2e: {name}"] = out / name.split(",")[-1].strip().replace(" ", "-")
         if not run.exists():
             resolved = load_config(E2eConfig, "e2e", config, [*settings, *assign])
@@ -88,21 +109,16 @@ def experiment(root: Path, out: Path, smoke: bool, assign: list[str]) -> Figures
     else:
         config = load_config(ExtractConfig, "extract", FEATURES)
     extract([found.photos / "train_val_imgs"], store, config)
-    runs = heads(store, comparisons, found.photos, out / "heads", tuple(config.features))
-    best = list(runs.values())[-1]
-    trainings = SMOKE_SIAMESE if smoke else SIAMESE
-    runs |= siamese(store, comparisons, found.photos, out / "e2e", trainings, assign)
-    figures: Figures = {}
-    for name, run in runs.items():
-        report = evaluate(run, comparisons, store, SPLIT, found.photos)
+    figures = ablation(store, comparisons, found.photos, out / "ablation")
+    fused = head(store, comparisons, found.photos, out / "head", tuple(config.features))
+    beside = []
+    for name, run in siamese(store, comparisons, found.photos, out / "e2e", smoke, assign).items():
+        report = evaluate(run, comparisons, store, SPLIT, found.photos, against=fused)
         figures[name] = {figure: report.tables["figures"][figure]["run"] for figure in FIGURES}
+        beside.append(markdown(f"{name}, against a head over all features", report.tables["figures"]))
         trivial = report.tables["beside trivial answers"]
     figures |= {name: cells for name, cells in trivial.items() if name != "the run"}
-    tables = [markdown(f"{SPLIT}, 95 % intervals over series", figures), PUBLISHED]
-    for name, run in runs.items():
-        if name.startswith("e2e"):
-            report = evaluate(run, comparisons, store, SPLIT, found.photos, against=best)
-            tables.append(markdown(f"{name}, against the head over all features", report.tables["figures"]))
+    tables = [markdown(f"{SPLIT}, 95 % intervals over series", figures), PUBLISHED, *beside]
     (out / "report.md").write_text("\n".join(tables), encoding="utf-8")
     print("\n".join(tables))
     return figures

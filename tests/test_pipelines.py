@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,25 @@ def test_made_data_has_the_official_layout(tmp_path: Path, monkeypatch: pytest.M
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     make_phototriage(tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_sides_take_turns_and_the_figure_is_the_median_of_their_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    from turns import Figures, in_turns
+
+    order: list[str] = []
+    times = {"ours": iter([99.0, 1.0, 2.0, 4.0]), "other": iter([99.0, 3.0, 4.0, 20.0])}
+
+    def side(name: str) -> float:
+        order.append(name)
+        return next(times[name])
+
+    taken = in_turns({name: partial(side, name) for name in times}, turns=3, warming=1)
+    assert order == ["ours", "other"] * 4
+    assert taken == {"ours": [1, 2, 4], "other": [3, 4, 20]}
+    figures = Figures()
+    figures.ratio("times faster", taken["other"], taken["ours"], ">= 2", scale=2)
+    assert figures.all == [{"what": "times faster", "median": 6, "min": 4, "max": 10, "bar": ">= 2"}]
 
 
 def test_the_embedded_default_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +100,8 @@ def test_the_experiment_runs_whole_and_goes_on(
     # The statistics see blur and exposure, of which the labels are made.
     for name, row in rows.items():
         assert "iqa" not in name or float(row.split(" | ")[1].split(" %")[0]) > 85
+    assert rows[max(rows, key=lambda name: float(rows[name].split(" %")[0]))] == next(iter(rows.values()))  # best first
+    monkeypatch.setattr(phototriage, "sweep", None)
     monkeypatch.setattr(phototriage, "fit_head", None)  # what is there is not made again
     monkeypatch.setattr(phototriage, "e2e", None)
     phototriage.main()

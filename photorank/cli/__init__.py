@@ -44,6 +44,8 @@ def _photorank(
 ) -> None:
     # Else matplotlib makes a folder in the user's home, where nothing else of this is written.
     os.environ.setdefault("MPLCONFIGDIR", str(Path(platformdirs.user_cache_dir("photorank")) / "matplotlib"))
+    # Arrow's own allocator holds on to megabytes, whatever little is written with it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     logging.basicConfig(handlers=[terminal.LogHandler()], level=logging.WARNING)
 
 

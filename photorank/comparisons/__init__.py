@@ -8,6 +8,8 @@ A comparisons file is CSV or Parquet with a row a comparison:
     p_left   share (or modelled probability) of people who prefer the left one, in [0, 1]
     votes    optional: people who were asked
     split    optional: train, val or test
+
+In a CSV, text that a spreadsheet would take for a formula may stand behind an apostrophe, as `writing` has it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from photorank.cells import plain_table
 from photorank.errors import ComparisonsError
 
 REQUIRED = ("series", "left", "right", "p_left")
@@ -83,7 +86,7 @@ def read_comparisons(path: Path) -> pd.DataFrame:
         else:
             texts = dict.fromkeys(("series", "left", "right", "split"), str)
             # Only what is empty is missing: a series may be called "NA".
-            table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+            table = plain_table(pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]))
     except FileNotFoundError as error:
         raise ComparisonsError(f"there is no comparisons file {path}") from error
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table

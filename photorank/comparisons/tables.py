@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from photorank.cells import APOSTROPHE
+from photorank.cells import plain_table
 from photorank.comparisons import check_comparisons
 from photorank.comparisons.reviews import refuse_review_columns, refuse_reviews
 from photorank.errors import ComparisonsError
@@ -92,10 +92,9 @@ def _read(path: Path) -> pd.DataFrame:
         if suffix in (".parquet", ".pq"):
             return pd.read_parquet(path).reset_index(drop=True)
         separator = "\t" if suffix in (".tsv", ".tab") else ","
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        return plain_table(
+            pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
         )
-        return table.replace(APOSTROPHE, "", regex=True)
     except FileNotFoundError as error:
         raise ComparisonsError(f"there is no table {path}") from error
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean that it is no table

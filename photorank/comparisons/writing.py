@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import secrets
 from pathlib import Path
 
 import pandas as pd
 
+from photorank.cells import inert_table
 from photorank.errors import ComparisonsError
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -25,6 +27,8 @@ def refuse_output(out: Path) -> None:
 def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> None:
     """Write comparisons as CSV or Parquet, as the name ends; there whole or not at all, and on the disk on return.
 
+    In a CSV, cells that a spreadsheet would take for formulas are inert (see `cells`); `read_comparisons` undoes it.
+
     Raises ComparisonsError as of `refuse_output` (but with `replace`), and where the file cannot be written.
     """
     if not replace:
@@ -34,7 +38,7 @@ def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> 
         out.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             if out.suffix.lower() == ".csv":
-                table.to_csv(file, index=False, encoding="utf-8", lineterminator="\n")
+                file.write(_csv(table).encode())
             else:
                 table.to_parquet(file, index=False)
             file.flush()
@@ -47,3 +51,12 @@ def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> 
     finally:
         with contextlib.suppress(OSError):  # a folder that is none, say: then there is no part either
             part.unlink()
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """The table as a CSV."""
+    text = inert_table(table).to_csv(index=False, lineterminator="\n")
+    if "\r" not in text:
+        return text
+    # A lone CR ends a line for whoever reads it, and Python's csv module does not think of quoting it.
+    return inert_table(table).to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

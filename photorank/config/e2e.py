@@ -88,7 +88,8 @@ class E2eConfig(Strict):
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: the accelerator if there is one."""
     workers: int = Field(default=0, ge=0)
-    """Processes that read and decode photos; 0: one a processor core."""
+    """Processes that read and decode photos, of each process that trains; 0: one a processor core of the machine
+    in all."""
     checkpoint_steps: int = Field(default=200, ge=1)
     """A killed training loses at most so many steps."""
     log_steps: int = Field(default=10, ge=1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from photorank.errors import RunError, WeightsError
 from photorank.extractors import Feature, Prepared, Resized, weights
-from photorank.extractors.device import Forward, resolve_device
+from photorank.extractors.device import Forward, photos_at_once, resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,8 @@ class E2e:
         _load(network, feature)
         to_precision(network, getattr(torch, spec["precision"]))
         model: Any = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        self._forward = Forward(model, spec, preparer(feature), self.device, batch_size)
+        at_once = photos_at_once(model, self.device, batch_size)
+        self._forward = Forward(model, spec, preparer(feature), self.device, at_once)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""

@@ -56,12 +56,18 @@ class PixelsOnDevice:
 
     def _decode_all(self, jpegs: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor | None]:
         """(3, height, width) uint8 each, not upright; None where a JPEG is damaged."""
-        if self._decoder is not None and jpegs:
-            try:
-                return list(self._decode(jpegs))
-            except RuntimeError:  # of which photo, it does not say; and libjpeg-turbo may know more
-                pass
-        return [self._decode_here(jpeg) for jpeg in jpegs]
+        if self._decoder is None:
+            return [self._decode_here(jpeg) for jpeg in jpegs]
+        try:
+            return list(self._decode(jpegs)) if jpegs else []
+        except RuntimeError:  # of which photo, it does not say
+            return [self._decode_alone(jpeg) for jpeg in jpegs]
+
+    def _decode_alone(self, jpeg: NDArray[np.uint8]) -> torch.Tensor | None:
+        try:
+            return self._decode([jpeg])[0]
+        except RuntimeError:  # libjpeg-turbo may know more
+            return self._decode_here(jpeg)
 
     def _decode_here(self, jpeg: NDArray[np.uint8]) -> torch.Tensor | None:
         import torch

@@ -106,12 +106,22 @@ class Backbone(nn.Module):
         return features
 
 
+def usual_size(backbone: Backbone) -> int:
+    """Pixels of the square that the network was made for, and many networks of timm insist on."""
+    import timm
+
+    known: dict[str, Any] = timm.data.resolve_model_data_config(backbone.network)  # of torchvision's networks 224
+    return int(known["input_size"][-1])
+
+
 def to_precision(module: nn.Module, precision: torch.dtype) -> nn.Module:
-    """The module with its weights in `precision`, but for batch norms: means that move by little want float32."""
+    """The module with its weights in `precision`, but for batch norms, which are left alone: means that move by little
+    want float32."""
+    norms = [each for each in module.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    kept = [each.state_dict() for each in norms]
     module.to(precision)
-    for each in module.modules():
-        if isinstance(each, nn.modules.batchnorm._BatchNorm):
-            each.float()
+    for each, state in zip(norms, kept, strict=True):
+        each.float().load_state_dict(state)  # not what was rounded on the way
     return module
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from photorank.errors import PhotoError
+from photorank.photos.files import PhotoFile, PhotoFiles
 
 _PICTURES = ".jpg .jpeg .jpe .mpo .png .webp .tif .tiff .bmp .gif .avif .heic .heif .hif"
 _RAWS = (
@@ -17,18 +18,9 @@ _RAWS = (
 PHOTO_SUFFIXES = frozenset(f"{_PICTURES} {_RAWS}".split())
 """Endings, in lower case, of the files that are taken for photos in a folder; what a file is, its bytes say."""
 _SUFFIXES, _RAW_SUFFIXES = tuple(PHOTO_SUFFIXES), tuple(_RAWS.split())
+_LATEST = 2**63 - 1
+"""What a time is capped at, in nanoseconds: the year 2262. File systems go on to 2446."""
 _DANGLING = "is a link to a file that does not exist"
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoFile:
-    """A file that may hold a photo."""
-
-    path: str
-    """Absolute and normalised, links not resolved; bytes that are no UTF-8 as surrogates (`os.fsencode` undoes it)."""
-    size: int
-    """Bytes."""
-    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,7 @@ class FailedPath:
     """What is wrong, as the rest of a sentence that begins with the path."""
 
 
-def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[PhotoFile], list[FailedPath]]:
+def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[PhotoFiles, list[FailedPath]]:
     """Photos among files and in folders with all that is below them, and what could not be taken; both sorted by path.
 
     A named file is taken whatever its name; in folders the ending decides, and what begins with a dot is left alone.
@@ -55,8 +47,7 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[PhotoFile
         links, search.links = sorted(search.links), []
         for link in links:
             search.walk(link)
-    found, failed = search.found, search.failed
-    return [found[path] for path in sorted(found)], [FailedPath(path, failed[path]) for path in sorted(failed)]
+    return PhotoFiles(search.found.values()), [FailedPath(*each) for each in sorted(search.failed.items())]
 
 
 class _Search:
@@ -130,7 +121,7 @@ class _Search:
 
     def _take(self, path: str, status: os.stat_result) -> None:
         if stat.S_ISREG(status.st_mode):
-            self.found[path] = PhotoFile(path, status.st_size, status.st_mtime_ns)
+            self.found[path] = PhotoFile(path, status.st_size, min(status.st_mtime_ns, _LATEST))
         else:
             self.failed[path] = "is not a regular file"
 

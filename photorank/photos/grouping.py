@@ -30,7 +30,8 @@ EXTENT = 10
 """How many times the gap a series may last, for frames may follow one another for ever."""
 ALIKE = 0.75
 """The least likeness to one of the `BACK` frames before. Of pairs of photos of different things 2 % are above it, of
-frames of one moment (moved, tilted, blurred, two stops apart) 0.5 % below; a walk around a building stays above."""
+frames of one moment (moved, tilted, blurred, two stops apart) 0.5 % below; a walk around a building stays above.
+To ask for less after a short wait does not pay: at 0.70, 7 % of the former are above, for 0.04 % of the latter."""
 SURELY_ALIKE = 0.82
 """The same where no time says that two photos belong together: 0.1 % and 4 %."""
 BACK = 3

@@ -46,7 +46,7 @@ def undecoded(data: bytes, max_pixels: int) -> Undecoded | None:
         with JpegImageFile(io.BytesIO(jpeg)) as image:
             check_pixels(image, max_pixels)
             profile, (width, height) = image.info.get("icc_profile"), image.size
-            plain = image.mode == "RGB" and image.layers == 3
+            plain = image.mode == "RGB" and image.layers == 3 and not _is_coded_as_rgb(image)
     except PhotoError:
         raise
     except Exception:  # Pillow's many, on damaged bytes: `decode_photo` will find the words
@@ -59,3 +59,9 @@ def undecoded(data: bytes, max_pixels: int) -> Undecoded | None:
     if turned in TURNED:
         width, height = height, width
     return Undecoded(jpeg, height, width, turned, *details(header.exif))
+
+
+def _is_coded_as_rgb(image: JpegImageFile) -> bool:
+    """As libjpeg tells: Adobe's marker says that nothing was transformed, or the components are named so."""
+    names = bytes(component[0] for component in image.layer)
+    return image.info.get("adobe_transform") == 0 or names == b"RGB"

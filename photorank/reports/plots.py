@@ -30,7 +30,7 @@ def reliability(table: Figures, out: Path) -> None:
     """
     said = [row["confidence"] for row in table.values()]
     heard = [row["people who agree"] for row in table.values()]
-    with _saved(out, "How sure the ranker is, and how many people agree", rows=2) as (above, below):
+    with _saved(out, "How sure the ranker is, and how many people agree", [3, 1]) as (above, below):
         above.plot([50, 100], [50, 100], color=_GREY, linestyle="--", label="as sure as it may be")
         above.errorbar([100 * each.value for each in said], *_values(heard), **_BARS)
         above.set_ylabel("people who agree (%)")
@@ -69,24 +69,26 @@ def coverage(table: Figures, out: Path) -> None:
 
 
 def learning_curves(epochs: Sequence[Mapping[str, float]], best_epoch: int, out: Path) -> None:
-    """Each loss of a training's log by epoch; a dashed line where the weights that were kept are from."""
-    names = {
-        "train_loss": "training comparisons, while they were learnt",
-        "stop_loss": "series held back for early stopping",
-    }
-    losses = [name for name in dict.fromkeys(name for row in epochs for name in row) if name.endswith("loss")]
-    with _saved(out, "Learning curves") as (axes,):
-        for name, (colour, line, mark) in zip(losses, _LINES, strict=False):
-            values = [row.get(name, math.nan) for row in epochs]
-            axes.plot(
-                [row["epoch"] for row in epochs], values, color=colour, linestyle=line, marker=mark, markersize=4,
-                label=names.get(name, name.replace("_", " ")),
-            )  # fmt: skip
-        axes.axvline(best_epoch, color=_GREY, linestyle="--", label=f"kept: epoch {best_epoch}")
-        axes.locator_params(axis="x", integer=True)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
-        axes.legend(loc="best")
+    """What a training's log says by epoch: losses, and below them accuracies if there are any; a dashed line where the
+    weights that were kept are from."""
+    names = {"train": "training comparisons, while they were learnt", "stop": "series held back for early stopping"}
+    told = list(dict.fromkeys(name for row in epochs for name in row))
+    shown = {kind: [name for name in told if name.endswith(f"_{kind}")] for kind in ("loss", "accuracy")}
+    panels = {kind: each for kind, each in shown.items() if each}
+    with _saved(out, "Learning curves", [1] * len(panels)) as figure:
+        for axes, (kind, each) in zip(figure, panels.items(), strict=True):
+            unit, factor = (" (%)", 100) if kind == "accuracy" else ("", 1)
+            for name, (colour, line, mark) in zip(each, _LINES, strict=False):
+                values = [factor * row.get(name, math.nan) for row in epochs]
+                axes.plot(
+                    [row["epoch"] for row in epochs], values, color=colour, linestyle=line, marker=mark, markersize=4,
+                    label=names.get(name.removesuffix(f"_{kind}"), name.replace("_", " ")),
+                )  # fmt: skip
+            axes.axvline(best_epoch, color=_GREY, linestyle="--", label=f"kept: epoch {best_epoch}")
+            axes.locator_params(axis="x", integer=True)
+            axes.set_ylabel(f"{kind}{unit}")
+        figure[0].legend(loc="best")
+        figure[-1].set_xlabel("epoch")
 
 
 def _values(estimates: Sequence[Estimate]) -> tuple[list[float], list[list[float]]]:
@@ -97,8 +99,9 @@ def _values(estimates: Sequence[Estimate]) -> tuple[list[float], list[list[float
 
 
 @contextmanager
-def _saved(out: Path, title: str, rows: int = 1) -> Iterator[tuple[Axes, ...]]:
-    """The axes of a figure that is written to the file `out` at the end, whatever style the user has set."""
+def _saved(out: Path, title: str, heights: Sequence[int] = (1,)) -> Iterator[tuple[Axes, ...]]:
+    """The axes, one below the other, of a figure that is written to the file `out` at the end, whatever style the user
+    has set."""
     # Not pyplot, which would look for a screen; here and not above, because it takes most of a second.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -109,10 +112,9 @@ def _saved(out: Path, title: str, rows: int = 1) -> Iterator[tuple[Axes, ...]]:
         matplotlib.rc("font", size=11)
         matplotlib.rc("axes", grid=True, axisbelow=True)
         matplotlib.rc("grid", color="#dddddd")
-        figure = Figure((7.2, 4.6 if rows == 1 else 6.4), dpi=100, layout="constrained")
+        figure = Figure((7.2, 4.6 if len(heights) == 1 else 6.4), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
-        heights = [1] if rows == 1 else [3, 1]
-        axes = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        axes = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         axes[0].set_title(title)
         yield tuple(axes)
         out.parent.mkdir(parents=True, exist_ok=True)

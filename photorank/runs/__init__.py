@@ -13,6 +13,7 @@ RUN/
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -100,7 +101,7 @@ def save_head(
     (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n")
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (folder / "metrics.json").write_text(dumps(metrics, indent=2) + "\n")
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history.epochs))
+    (folder / "log.jsonl").write_text("".join(dumps(row) + "\n" for row in history.epochs))
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     # Its own `save_file` leaves the file to the user alone.
@@ -159,7 +160,8 @@ def training_photos(path: Path) -> set[str] | None:
 def training_log(path: Path) -> tuple[list[dict[str, float]], int] | None:
     """A row an epoch, and the epoch that was kept; None where the run does not say."""
     try:
-        rows = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [{name: math.nan if each is None else each for name, each in json.loads(line).items()} for line in lines]
         return rows, int(json.loads((path / "run.json").read_text(encoding="utf-8"))["best_epoch"])
     except (OSError, ValueError, KeyError):  # it is of no use for anything but looking at it
         return None

@@ -49,7 +49,7 @@ def save_siamese(
     (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (folder / "metrics.json").write_text(dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in epochs), encoding="utf-8")
+    (folder / "log.jsonl").write_text("".join(dumps(row) + "\n" for row in epochs), encoding="utf-8")
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 

@@ -11,17 +11,19 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from numpy.typing import NDArray
 
 from photorank.comparisons import Comparisons, as_key, hold_out, read_comparisons, resolve
 from photorank.config import E2eConfig
 from photorank.config.e2e import OF_THE_MACHINE
-from photorank.errors import ComparisonsError
+from photorank.errors import ComparisonsError, ConfigError
 from photorank.extractors.beginning import load_beginning
-from photorank.models.siamese import SiameseCNNRanker
+from photorank.models.siamese import SiameseCNNRanker, usual_size
 from photorank.runs import new_run, refuse_existing
 from photorank.runs.e2e import save_siamese
 from photorank.stages.e2e_report import E2eReport, Labels, report_of
+from photorank.stages.endings import explained, is_want_of_memory
 from photorank.stages.epochs import Epochs
 from photorank.stages.fit_head import predictions_of
 from photorank.stages.pipeline import Progress
@@ -39,8 +41,8 @@ def e2e(
     """Train on the `train` split and report on the others; writes the run `out`. None in all processes but the first.
 
     With `resume` a training of `out` that was stopped or killed goes on. Raises ComparisonsError and PhotoError for
-    what cannot be learned from, ConfigError for what does not fit together, RunError where `out` exists, where an
-    unfinished training of it does, or where this one is stopped.
+    what cannot be learned from, ConfigError for what does not fit together or into memory, RunError where `out` exists,
+    where an unfinished training of it does, or where this one is stopped.
     """
     started = time.monotonic()
     refuse_existing(out)
@@ -48,28 +50,32 @@ def e2e(
     told = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     unfinished = Unfinished(out, {"config": told, "comparisons": _digest(labels.data)})
     unfinished.refuse(resume)
-    accelerator = Accelerator(mixed_precision="no", cpu=config.device == "cpu")
+    # Of Accelerate's own settings none changes what is learned: the config says it.
+    whole = GradientAccumulationPlugin(num_steps=1)
+    accelerator = Accelerator(mixed_precision="no", cpu=config.device == "cpu", gradient_accumulation_plugin=whole)
     train = labels.data.rows("train")
     stopping = hold_out(labels.data.series[train], config.stop_fraction, config.seed + 1)
-    torch.manual_seed(config.seed)
-    model = _model(config)
-    if not unfinished.exists:
-        load_beginning(model, config, weights_dir)
-    trainer = Trainer(model, labels.data, train[~stopping], config, accelerator)
-    unfinished.restore(trainer)
+    with explained(config, accelerator):
+        torch.manual_seed(config.seed)
+        model = _model(config)
+        if not unfinished.exists:
+            load_beginning(model, config, weights_dir)
+        trainer = Trainer(model, labels.data, train[~stopping], config, accelerator)
+        unfinished.restore(trainer)
     pixels = Pixels(
         "paper" if config.use_paper_preprocessing else "scale_crop", config.size, config.padding_mean_color,
         config.decode,
     )  # fmt: skip
     pinned = accelerator.device.type == "cuda"
-    with PixelSource(labels.places, labels.data.keys, pixels, config.workers, cache, pinned) as source:
+    source = PixelSource(labels.places, labels.data.keys, pixels, config.workers, cache, pinned)
+    with source, explained(config, accelerator, trainer):
         Epochs(trainer, source, train[stopping], unfinished, progress).run()
         accelerator.wait_for_everyone()
         trainer.adopt(unfinished.best())
         features = trainer.embed(source, np.arange(len(labels.data.keys)))
+        margins = trainer.margins(features, labels.data).double().numpy()
     report = None
     if accelerator.is_main_process:
-        margins = trainer.margins(features, labels.data).double().numpy()
         report = report_of(out, comparisons, labels, trainer, margins, time.monotonic() - started)
         _write(out, comparisons, report, labels.data, margins, trainer, unfinished)
     accelerator.wait_for_everyone()
@@ -78,10 +84,23 @@ def e2e(
 
 
 def _model(config: E2eConfig) -> SiameseCNNRanker:
-    return SiameseCNNRanker(
+    """The ranker, in evaluation mode; ConfigError where its backbone does not take photos of that size."""
+    model = SiameseCNNRanker(
         config.cnn_backbone, config.mlp_hidden_dims, config.dropout, config.activation,
         config.use_paper_preprocessing, config.padding_mean_color, config.head,
-    )  # fmt: skip
+    ).eval()  # fmt: skip
+    try:
+        with torch.no_grad():
+            model.backbone(torch.zeros((1, 3, config.size, config.size), dtype=torch.uint8))
+    except Exception as error:  # each architecture has checks of its own, or none
+        if is_want_of_memory(error):
+            raise
+        cause, size = " ".join(str(error).split())[:200], usual_size(model.backbone)
+        raise ConfigError(
+            f"{config.cnn_backbone} does not take photos of {config.size} pixels ({cause}); it is made for "
+            f"--set size={size}"
+        ) from error
+    return model
 
 
 def _read(path: Path, photos: Path | None, config: E2eConfig) -> Labels:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank import metrics
-from photorank.comparisons import SPLITS, Comparisons
+from photorank.comparisons import Comparisons
 from photorank.photos.shards import Member, Place
 from photorank.stages.evaluate import Evaluation, evaluation_tables, predictions
+from photorank.stages.training_report import TrainingReport, counts, split_figures
 from photorank.training.siamese import Trainer
 
 
@@ -27,25 +28,14 @@ class Labels:
     """(C,) what the worse photo is, where the file says it."""
 
 
-@dataclass(frozen=True)
-class E2eReport:
-    """What one training gave."""
+@dataclass(frozen=True, kw_only=True)
+class E2eReport(TrainingReport):
+    """What one training on pixels gave."""
 
-    run: str
     cnn_backbone: str
-    comparisons: dict[str, int]
-    """Split → comparisons."""
-    photos: int
-    epochs: int
-    best_epoch: int
-    figures: dict[str, dict[str, metrics.Estimate]]
-    """Split → `siamese` and the trivial answers → accuracy, its interval bootstrapped over series."""
-    log_loss: dict[str, metrics.Estimate]
-    """Split → cross entropy in nats of the ranker."""
     evaluation: Evaluation | None
     """Of the reported split (test, else val), as `photorank evaluate` makes it; None where there is none."""
     processes: int
-    seconds: float
 
     def summary(self) -> dict[str, Any]:
         """All of it as JSON has it, but for the predictions and what is told twice."""
@@ -61,36 +51,32 @@ def report_of(
 ) -> E2eReport:
     """The figures of a ranker whose margins (C,) of the comparisons in `file` these are."""
     at, data = trainer.progress, labels.data
-    splits = [split for split in SPLITS if len(labels.data.rows(split))]
     sizes = np.array([_size(place) for place in labels.places], np.float64)
-    trivial = metrics.trivial_margins(data.left, data.right, {"file size": sizes})
-    rankers = {"siamese": margins} | trivial
-    figures = {
-        split: {
-            name: metrics.bootstrap(metrics.correct(margin, data.p_left)[rows], data.series[rows])
-            for name, margin in rankers.items()
-        }
-        for split in splits
-        if len(rows := data.rows(split))
-    }
-    losses = metrics.log_loss(margins, data.p_left)
-    log_loss = {
-        split: metrics.bootstrap(losses[rows], data.series[rows]) for split in splits if len(rows := data.rows(split))
-    }
-    evaluation = None
-    if splits != ["train"]:
-        rows = data.rows(splits[-1])
+    per_photo = {"file size": sizes}
+    figures, log_loss = split_figures("siamese", margins, data, per_photo)
+    evaluation, split = None, list(figures)[-1]
+    if split != "train":
+        rows, trivial = data.rows(split), metrics.trivial_margins(data.left, data.right, per_photo)
         part, found = data.take(rows), {"run": margins[rows]}
         variant = labels.variant[rows] if labels.variant is not None else None
         tables = evaluation_tables(part, found, {name: each[rows] for name, each in trivial.items()}, variant)
         evaluation = Evaluation(
-            str(out), None, str(file), splits[-1], len(part), len(part.series_names), len(part.keys), tables, [],
+            str(out), None, str(file), split, len(part), len(part.series_names), len(part.keys), tables, [],
             predictions(part, found, variant),
         )  # fmt: skip
     return E2eReport(
-        str(out), trainer.config.cnn_backbone, {split: len(data.rows(split)) for split in SPLITS}, len(data.keys),
-        len(at.epochs), at.best_epoch, figures, log_loss, evaluation, trainer.accelerator.num_processes, seconds,
-    )  # fmt: skip
+        run=str(out),
+        cnn_backbone=trainer.config.cnn_backbone,
+        comparisons=counts(data),
+        photos=len(data.keys),
+        epochs=len(at.epochs),
+        best_epoch=at.best_epoch,
+        figures=figures,
+        log_loss=log_loss,
+        evaluation=evaluation,
+        processes=trainer.accelerator.num_processes,
+        seconds=seconds,
+    )
 
 
 def _size(place: Place) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from photorank.errors import ConfigError, PhotorankError, RunError
+from photorank.errors import ConfigError, RunError
 from photorank.reports.events import EventLog
 from photorank.stages.pipeline import Progress
 from photorank.training.checkpoints import Unfinished
@@ -34,13 +34,14 @@ class Epochs:
         self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
 
     def run(self) -> None:
-        """Train. Raises RunError where SIGTERM stopped it or another process ended, ConfigError for want of memory."""
+        """Train. Raises RunError where SIGTERM stopped it, ConfigError where the training diverges."""
         trainer, at = self._trainer, self._trainer.progress
         events = EventLog(self._unfinished.folder / "events", wall_time=None) if self._main else None
-        with _on_sigterm() as stopped, _explained(trainer), contextlib.closing(events) if events else _nothing():
+        with _on_sigterm() as stopped, contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
                 self._epoch(events, stopped)
                 self._end_epoch()
+                self._stop(stopped())
 
     def _is_enough(self) -> bool:
         at = self._trainer.progress
@@ -60,29 +61,31 @@ class Epochs:
             self._tell(at.epoch + at.batch / len(batches))
             if log:
                 self._log(events, norms)
-            if self._agreed(stopped()):
-                self._save()
-                raise RunError(
-                    f"stopped after step {at.step}; the training is kept in {self._unfinished.folder}, and the same "
-                    f"call with --resume goes on from there"
-                )
+            self._stop(stopped())
             if at.step % config.checkpoint_steps == 0:
                 self._save()
+
+    def _stop(self, stop: bool) -> None:
+        """RunError where any process is to stop, once all is kept."""
+        if not self._agreed(stop):
+            return
+        self._save()
+        raise RunError(
+            f"stopped after step {self._trainer.progress.step}; the training is kept in {self._unfinished.folder}, and "
+            f"the same call with --resume goes on from there"
+        )
 
     def _end_epoch(self) -> None:
         trainer, at = self._trainer, self._trainer.progress
         loss, comparisons, decided, right = self._totals()
-        if not math.isfinite(loss):
-            raise ConfigError(
-                f"the loss of epoch {at.epoch + 1} is no number: the training diverged; a smaller --set learning_rate, "
-                f"or --set clip_norm=1, may hold it"
-            )
+        self._refuse_diverged(loss)
         row = {
             "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": right / max(1.0, decided),
         }  # fmt: skip
         if len(self._stop_rows):
             judged = trainer.judge(self._photos, self._stop_rows)
             row |= {"stop_loss": judged["loss"], "stop_accuracy": judged["accuracy"]}
+            self._refuse_diverged(judged["loss"])
         at.epochs.append(row)
         at.epoch, at.batch = at.epoch + 1, 0
         if not len(self._stop_rows) or row["stop_loss"] < at.best_loss:
@@ -91,8 +94,20 @@ class Epochs:
         trainer.sums.zero_()
         self._save()
 
+    def _refuse_diverged(self, loss: float) -> None:
+        """ConfigError, in all processes alike, where the weights or a loss are no numbers: they are never kept."""
+        if math.isfinite(loss) and self._trainer.is_finite():
+            return
+        anew = f"remove {self._unfinished.folder} and start again" if self._unfinished.exists else "start again"
+        raise ConfigError(
+            f"the training diverged by step {self._trainer.progress.step}: its loss or its weights are no numbers; "
+            f"{anew} with a smaller --set learning_rate, or with --set clip_norm=1"
+        )
+
     def _save(self) -> None:
-        self._trainer.progress.sums = self._totals().tolist()
+        totals = self._totals()
+        self._refuse_diverged(totals[0])
+        self._trainer.progress.sums = totals.tolist()
         if self._main:
             self._unfinished.save(self._trainer)
 
@@ -148,27 +163,3 @@ def _on_sigterm() -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _explained(trainer: Trainer) -> Iterator[None]:
-    """What PyTorch raises for want of memory, and where another process ended, in a sentence."""
-    try:
-        yield
-    except PhotorankError:
-        raise
-    except RuntimeError as error:
-        config, world = trainer.config, trainer.accelerator.num_processes
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            at_once = max(2, config.batch_photos // (config.accumulate * world))
-            raise ConfigError(
-                f"the memory of {trainer.accelerator.device} does not hold {at_once} photos at once; --set "
-                f"accumulate={2 * config.accumulate} takes {max(1, at_once // 2)} at once and learns the same, --set "
-                f"batch_photos={max(2, config.batch_photos // 2)} makes the steps themselves smaller"
-            ) from error
-        if world > 1:
-            cause = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"another process of this training ended ({cause}); see what it said, and go on with --resume"
-            ) from error
-        raise

@@ -11,7 +11,8 @@ from pathlib import Path
 from photorank.config import E2eFeatureConfig, ExtractConfig, FeatureConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import PRECISIONS, Feature, describe, has_auto_precision
-from photorank.photos.finding import FailedPath, PhotoFile, find_photos
+from photorank.photos.files import PhotoFiles
+from photorank.photos.finding import FailedPath, find_photos
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import Failure, Pipeline, Progress
 from photorank.stages.scan import scan
@@ -37,7 +38,7 @@ class ExtractReport:
     """Files that the store knew and that needed nothing: only looked at."""
     failures: list[Failure] = field(default_factory=list)
     """Photos that could not be done, those of earlier calls (known and not tried again) included."""
-    keys: dict[str, bytes] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = field(default_factory=dict)
     """Path → key of every file that could be read."""
     seconds: float = 0.0
     phases: Phases | None = None
@@ -64,7 +65,7 @@ def extract(
 
 
 def compute(
-    store: FeatureStore, files: Sequence[PhotoFile], unfit: Sequence[FailedPath], features: Sequence[Feature],
+    store: FeatureStore, files: PhotoFiles, unfit: Sequence[FailedPath], features: Sequence[Feature],
     config: ExtractConfig, retry_failed: bool = False, progress: Progress | None = None, profile: Path | None = None,
     thumbnails: bool = False,
 ) -> ExtractReport:  # fmt: skip
@@ -75,10 +76,10 @@ def compute(
     with Clock(profile) as clock:
         spaces = [Filling(store, feature, config, clock) for feature in features]
         seen = scan(store, spaces, files, unfit, retry_failed)
-        pipeline = Pipeline(store, spaces, config, clock, thumbnails)
+        pipeline = Pipeline(store, spaces, seen.keys, config, clock, thumbnails)
         pipeline.refuse(seen.unfit)
-        pipeline.run(seen.work, progress)
-        phases = Phases(clock.seconds, clock.wall, pipeline.processes, pipeline.devices) if seen.work else None
+        pipeline.run(files, seen.work, progress)
+        phases = Phases(clock.seconds, clock.wall, pipeline.processes, pipeline.devices) if len(seen.work) else None
     return ExtractReport(
         store=str(store.path),
         photos=len(files) + len(unfit),
@@ -86,7 +87,7 @@ def compute(
         computed={space.ref: space.added for space in spaces},
         unchanged=seen.unchanged,
         failures=sorted(seen.failures + pipeline.failures, key=lambda failure: (failure.path, failure.stage)),
-        keys=seen.keys | pipeline.keys,
+        keys=seen.keys,
         seconds=time.monotonic() - started,
         phases=phases,
     )

@@ -16,9 +16,9 @@ from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Extractor, Feature, Prepared, build
 from photorank.photos import decode_photo
-from photorank.photos.finding import PhotoFile
+from photorank.photos.files import PhotoFile
 from photorank.stages.timing import Clock
-from photorank.store import FeatureStore, Space, fingerprint
+from photorank.store import FeatureStore, KeySet, Space, fingerprint
 
 Refused: TypeAlias = list[tuple[PhotoFile, bytes, str]]
 """Photos that get no vector, their keys, and why."""
@@ -44,7 +44,7 @@ class Filling:
                 f"the feature another name, or delete the space: photorank store rm-space"
             )
         self._dim = self._before.dim if self._before is not None else None
-        self._seen: set[bytes] = set()
+        self._seen = KeySet()
         self._waiting: Waiting = []
         self._done: Vectors = []
         self.added = 0
@@ -79,7 +79,7 @@ class Filling:
 
     @functools.cached_property
     def extractor(self) -> Extractor:
-        """The model, built when the first photo needs it."""
+        """The model, built when it is first asked for."""
         with self._clock.span(f"build {self.feature.name}"):
             self.device, *_ = self._config.device.split(",")
             built = build(self.feature, self.device, self._config.batch_size)

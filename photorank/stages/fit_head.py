@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photorank import metrics
-from photorank.comparisons import SPLITS, Comparisons, read_comparisons, resolve
+from photorank.comparisons import Comparisons, read_comparisons, resolve
 from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError, ConfigError, StoreError
 from photorank.extractors import Feature
@@ -27,29 +27,19 @@ from photorank.runs import new_run, refuse_existing, save_head
 from photorank.stages import crossing
 from photorank.stages.baselines import baselines
 from photorank.stages.run_folder import write_extras
+from photorank.stages.training_report import TrainingReport, counts, split_figures
 from photorank.store import FeatureStore, Space
 from photorank.training.fusion import train_heads
 
 
-@dataclass(frozen=True)
-class HeadReport:
-    """What one training gave."""
+@dataclass(frozen=True, kw_only=True)
+class HeadReport(TrainingReport):
+    """What one training of a head gave."""
 
-    run: str
     spaces: list[str]
     """`name@fingerprint`."""
-    comparisons: dict[str, int]
-    """Split → comparisons."""
-    photos: int
-    epochs: int
-    best_epoch: int
-    figures: dict[str, dict[str, metrics.Estimate]]
-    """Split → `head` and the trivial answers → accuracy, its interval bootstrapped over series."""
-    log_loss: dict[str, metrics.Estimate]
-    """Split → cross entropy in nats of the head."""
     repeated: dict[str, dict[str, metrics.Estimate]]
     """What several trainings were reported on → figure → mean over them, with its interval over series."""
-    seconds: float
 
 
 def fit_head(
@@ -80,11 +70,7 @@ def fit_head(
     heads = {what: list(islice(trained, len(each))) for what, each in plans.items()}
     model, history = heads["val"][0].model, heads["val"][0].history
     margins = prediction.margins(model, tensors, data.left, data.right)
-    predictions = predictions_of(data, margins)
-    resamples = {split: metrics.Resamples(data.series[rows]) for split in SPLITS if len(rows := data.rows(split))}
-    figures = _figures(data, margins, baselines(opened, data.keys), resamples)
-    loss = metrics.log_loss(margins, data.p_left)
-    losses = {split: each.mean(loss[data.rows(split)]) for split, each in resamples.items()}
+    figures, log_loss = split_figures("head", margins, data, baselines(opened, data.keys))
     repeated = {
         (what if seeds == 1 else f"{what}, mean of {seeds} seeds"): crossing.pooled_figures(
             data, *crossing.held_out_margins(heads[what], tensors, names, data, part), main_figures
@@ -93,14 +79,21 @@ def fit_head(
         if (folds and what != "val") or (seeds > 1 and len(part[0].held_out))
     }
     report = HeadReport(
-        str(out), [f"{space.name}@{space.fingerprint}" for space in spaces],
-        {split: len(data.rows(split)) for split in SPLITS}, len(data.keys), len(history.epochs), history.best_epoch,
-        figures, losses, repeated, time.monotonic() - started,
-    )  # fmt: skip
+        run=str(out),
+        spaces=[f"{space.name}@{space.fingerprint}" for space in spaces],
+        comparisons=counts(data),
+        photos=len(data.keys),
+        epochs=len(history.epochs),
+        best_epoch=history.best_epoch,
+        figures=figures,
+        log_loss=log_loss,
+        repeated=repeated,
+        seconds=time.monotonic() - started,
+    )
     with new_run(out) as folder:
         features = [feature_of(space) for space in spaces]
         summary = {key: value for key, value in asdict(report).items() if key not in ("run", "seconds")}
-        save_head(folder, model, features, config, history, summary, predictions)
+        save_head(folder, model, features, config, history, summary, predictions_of(data, margins))
         write_extras(folder, comparisons, config)
     return report
 
@@ -178,18 +171,3 @@ def predictions_of(data: Comparisons, margins: NDArray[np.float64]) -> pd.DataFr
         "margin": margins.astype(np.float32),
     }
     return pd.DataFrame(columns)
-
-
-def _figures(
-    data: Comparisons,
-    margins: NDArray[np.float64],
-    per_photo: dict[str, NDArray[np.float64]],
-    resamples: dict[str, metrics.Resamples],
-) -> dict[str, dict[str, metrics.Estimate]]:
-    rankers = {"head": margins} | metrics.trivial_margins(data.left, data.right, per_photo)
-    return {
-        split: {
-            name: each.mean(metrics.correct(margin, data.p_left)[data.rows(split)]) for name, margin in rankers.items()
-        }
-        for split, each in resamples.items()
-    }

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from photorank.extractors import Feature
-from photorank.photos.finding import PhotoFile
+from photorank.photos.files import PhotoFile
 from photorank.stages.child import Lacking, LoadOptions
 from photorank.stages.children import Children
 from photorank.stages.loader import Loaded
@@ -45,13 +45,16 @@ class LoaderPool:
         self._children.close()
 
     def load(self, files: Iterable[PhotoFile], lacking: Lacking) -> Iterator[tuple[PhotoFile, Loaded]]:
-        """Every file and what was made of it, as they are done."""
+        """Begin to load the files; every one and what was made of it, as they are done."""
         pending = iter(files)
         self._at_work = self._options.processes
         for _ in range(self._options.processes):
             thread = threading.Thread(target=self._work, args=(pending, lacking), daemon=True)
             self._threads.append(thread)
             thread.start()
+        return self._loaded()
+
+    def _loaded(self) -> Iterator[tuple[PhotoFile, Loaded]]:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._results or not self._at_work or self._error)

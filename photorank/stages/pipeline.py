@@ -9,10 +9,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from photorank import __version__
 from photorank.config import ExtractConfig
-from photorank.photos.finding import FailedPath, PhotoFile
+from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
+from photorank.photos.finding import FailedPath
 from photorank.stages.child import LoadOptions
+from photorank.stages.cores import cores
 from photorank.stages.devices import DevicePool
 from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
@@ -42,11 +47,12 @@ class Pipeline:
     """Fills spaces from files and commits what is done every so many photos or seconds."""
 
     def __init__(
-        self, store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig, clock: Clock,
+        self, store: FeatureStore, spaces: Sequence[Filling], keys: FileKeys, config: ExtractConfig, clock: Clock,
         thumbnails: bool = False,
     ) -> None:  # fmt: skip
+        """`keys` learns those of the files that could be read."""
         self.failures: list[Failure] = []
-        self.keys: dict[str, bytes] = {}
+        self._keys = keys
         self._thumbnails = str(store.path) if thumbnails else None
         self._spaces, self._config, self._clock = spaces, config, clock
         self._writer = Writer(store, clock)
@@ -66,26 +72,29 @@ class Pipeline:
     @property
     def processes(self) -> int:
         """How many processes load photos."""
-        return self._config.workers or os.cpu_count() or 1
+        return self._config.workers or cores()
 
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""
         for each in unfit:
             self._fail(PhotoFile(each.path, *UNSEEN), None, Failure(each.path, "find", each.error), "")
 
-    def run(self, files: Sequence[PhotoFile], progress: Progress | None = None) -> None:
-        """Do all files. However it ends (Ctrl-C too), what is computed by then is committed."""
-        if files:
+    def run(self, files: PhotoFiles, numbers: NDArray[np.intp], progress: Progress | None = None) -> None:
+        """Do the files of these numbers. However it ends (Ctrl-C too), what is computed by then is committed."""
+        if len(numbers):
             self._writer.warm_up()
         try:
             with self._stack:
                 features = [space.feature for space in self._spaces]
-                pool = self._stack.enter_context(LoaderPool(features, self._options(len(files))))
-                for done, (file, loaded) in enumerate(pool.load(files, self._lacking), 1):
+                pool = self._stack.enter_context(LoaderPool(features, self._options(len(numbers))))
+                results = pool.load((files[number] for number in numbers), self._lacking)
+                if len(numbers):
+                    self._build_what_is_needed()
+                for done, (file, loaded) in enumerate(results, 1):
                     for space in self._take(file, loaded):
                         self._embed(space, pool)
                     if progress is not None:
-                        progress(done, len(files), len(self.failures))
+                        progress(done, len(numbers), len(self.failures))
                 for space in self._spaces:
                     if space.waits:
                         self._embed(space, pool)
@@ -125,7 +134,7 @@ class Pipeline:
         return full
 
     def _add(self, file: PhotoFile, key: bytes, loaded: Loaded) -> list[Filling]:
-        self.keys[file.path] = key
+        self._keys.add(file.path, key)
         self._files.append(FileRow(os.fsencode(file.path), file.size, file.mtime_ns, key, *loaded.details))
         if loaded.photo is not None:
             self._photos[key] = PhotoRow(key, *loaded.photo)
@@ -134,6 +143,13 @@ class Pipeline:
             self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
         spaces = [(self._spaces[number], prepared) for number, prepared in loaded.prepared.items()]
         return [space for space, prepared in spaces if space.add(file, key, prepared)]
+
+    def _build_what_is_needed(self) -> None:
+        """Build the models of spaces that are still empty, whose first photo needs them, while photos begin to be
+        loaded. Other models wait for a photo that lacks their vector."""
+        for space in self._spaces:
+            if not len(space) and not (space.has_network and self._several_devices()):
+                _ = space.extractor
 
     def _embed(self, space: Filling, pool: LoaderPool) -> None:
         devices = self._several_devices() if space.has_network else None

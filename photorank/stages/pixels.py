@@ -27,6 +27,7 @@ from photorank.photos import MAX_PIXELS
 from photorank.photos.shards import Place
 from photorank.stages.child import LoadOptions
 from photorank.stages.children import DIED, Children
+from photorank.stages.cores import cores
 from photorank.stages.pixel_cache import PixelCache
 
 _AHEAD = 3  # batches that are begun before they are asked for,
@@ -72,7 +73,8 @@ class PixelSource:
         self, places: Sequence[Place], keys: NDArray[np.uint8], settings: Pixels, workers: int = 0,
         cache: Path | None = None, pinned: bool = False,
     ) -> None:  # fmt: skip
-        """`places`: where the N photos are, `keys` (N, 32) what is expected there; `workers` 0: one process a core.
+        """`places`: where the N photos are, `keys` (N, 32) what is expected there; `workers` 0: one process a core,
+        shared by the trainings' processes on this machine.
 
         With `cache` the pixels are kept in that file (see `photorank.stages.pixel_cache`). `pinned`: in memory that a
         CUDA device copies from at once. StoreError where the cache cannot be used.
@@ -80,7 +82,7 @@ class PixelSource:
         assert len(places) == len(keys)
         self.waited = 0.0
         self._places, self._keys, self._size = places, [key.tobytes() for key in keys], settings.size
-        self._workers, self._pinned = workers or os.cpu_count() or 1, pinned
+        self._workers, self._pinned = workers or _share_of_cores(), pinned
         spec = settings.spec()
         feature = Feature("pixels", {"kind": "cnn", "library": "torchvision", **spec}, "visual", "float32")
         options = LoadOptions(MAX_PIXELS, self._workers, 0, _PHOTO_SECONDS)
@@ -158,3 +160,8 @@ class PixelSource:
         row[:] = loaded.prepared[0][0]
         if self._cache is not None:
             self._cache.write(key, row)
+
+
+def _share_of_cores() -> int:
+    """Of each of the processes that train together on this machine, which torchrun and Accelerate count."""
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

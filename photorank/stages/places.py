@@ -11,6 +11,8 @@ from photorank.errors import PhotoError
 from photorank.photos import photo_key, read_photo
 from photorank.photos.shards import Member, Place, index_shards, read_member
 
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+
 
 class Places:
     """The photos below one folder, in the tar archives that lie in it, or in one archive; looked up and hashed."""
@@ -58,4 +60,6 @@ class Places:
         text = f"{path} is not there; say with --photos which folder or .tar the paths of comparisons are relative to"
         if self._members:
             text += f" (the archives there hold {len(self._members)} files, {next(iter(self._members))} for one)"
+        if compressed := [each for each in sorted(self._base.glob("*.t*")) if each.name.endswith(_COMPRESSED)]:
+            text += f"; {compressed[0]} is compressed: decompress it to a plain .tar, out of which photos are read"
         raise PhotoError(text)

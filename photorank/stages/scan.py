@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photorank import __version__
-from photorank.photos.finding import FailedPath, PhotoFile
+from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
+from photorank.photos.finding import FailedPath
 from photorank.stages.filling import Filling
 from photorank.stages.pipeline import UNSEEN, Failure
 from photorank.store import FeatureStore
+
+Seen: TypeAlias = tuple[bytes, int, int]
+"""Path, size, mtime_ns: what a file must still be to be taken for unchanged."""
 
 _EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
 
@@ -22,63 +28,68 @@ _EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
 class Scan:
     """Files sorted by what they need."""
 
-    work: list[PhotoFile] = field(default_factory=list)
-    """To be read: new, changed, or lacking a vector."""
-    unfit: list[FailedPath] = field(default_factory=list)
+    work: NDArray[np.intp]
+    """Numbers of the files to be read, ascending: new, changed, or lacking a vector."""
+    unfit: list[FailedPath]
     """Paths that are no photos to begin with, not yet recorded."""
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Failure]
     """Failed in an earlier call of this version, unchanged since."""
-    keys: dict[str, bytes] = field(default_factory=dict)
-    """Path → key of the files that the store knows and that are unchanged."""
-    unchanged: int = 0
+    keys: FileKeys
+    """Of the files that the store knows and that are unchanged."""
+    unchanged: int
     """Files that need nothing."""
 
 
 def scan(
-    store: FeatureStore, spaces: Sequence[Filling], files: Sequence[PhotoFile], unfit: Sequence[FailedPath],
-    retry_failed: bool,
-) -> Scan:  # fmt: skip
+    store: FeatureStore, spaces: Sequence[Filling], files: PhotoFiles, unfit: Sequence[FailedPath], retry_failed: bool
+) -> Scan:
     """Sort what was found by what it needs, without opening any file."""
-    result = Scan()
     known = _known_keys(store)
     failed = {} if retry_failed else _known_failures(store)
-    for path in unfit:
-        recorded = failed.get((os.fsencode(path.path), *UNSEEN), {}).get("")
-        if recorded is not None and recorded.error == path.error:
-            result.failures.append(recorded)
-        else:
-            result.unfit.append(path)
-    unchanged: list[tuple[PhotoFile, bytes]] = []
-    for file in files:
-        earlier = failed.get((os.fsencode(file.path), file.size, file.mtime_ns), {})
+    failures, new_unfit = _sort_unfit(unfit, failed)
+    work = np.zeros(len(files), bool)
+    unchanged: list[tuple[int, bytes]] = []
+    for number, file in enumerate(files):
+        earlier = failed.get(_seen(file), {})
         if "" in earlier:
-            result.failures.append(earlier[""])
+            failures.append(earlier[""])
             continue
-        key = known.get((os.fsencode(file.path), file.size, file.mtime_ns))
+        key = known.get(_seen(file))
         if key is None:
-            result.work.append(file)
+            work[number] = True
         else:
-            unchanged.append((file, key))
-    result.keys = {file.path: key for file, key in unchanged}
-    lacking = np.zeros(len(unchanged), bool)
+            unchanged.append((number, key))
+    lacking = np.zeros(len(files), bool)
     keys = np.frombuffer(b"".join(key for _, key in unchanged), np.uint8).reshape(-1, 32)
     for space in spaces:
-        lacks = space.missing(keys)
-        for at in np.flatnonzero(lacks):
-            file, _ = unchanged[at]
-            failure = failed.get((os.fsencode(file.path), file.size, file.mtime_ns), {}).get(space.fingerprint)
+        for at in np.flatnonzero(space.missing(keys)):
+            number, _ = unchanged[at]
+            failure = failed.get(_seen(files[number]), {}).get(space.fingerprint)
             if failure is not None:
-                result.failures.append(failure)
-                lacks[at] = False
-        lacking |= lacks
-    result.work += [file for (file, _), lacks in zip(unchanged, lacking, strict=True) if lacks]
-    result.work.sort(key=lambda file: file.path)
-    result.unchanged = len(unchanged) - int(lacking.sum())
-    return result
+                failures.append(failure)
+            else:
+                lacking[number] = True
+    keys_of = FileKeys(files, unchanged)
+    return Scan(np.flatnonzero(work | lacking), new_unfit, failures, keys_of, len(unchanged) - int(lacking.sum()))
 
 
-Seen = tuple[bytes, int, int]
-"""Path, size, mtime_ns: what a file must still be to be taken for unchanged."""
+def _sort_unfit(
+    unfit: Sequence[FailedPath], failed: dict[Seen, dict[str, Failure]]
+) -> tuple[list[Failure], list[FailedPath]]:
+    """Those that are recorded already, and those that are not."""
+    recorded: list[Failure] = []
+    new: list[FailedPath] = []
+    for path in unfit:
+        earlier = failed.get((os.fsencode(path.path), *UNSEEN), {}).get("")
+        if earlier is not None and earlier.error == path.error:
+            recorded.append(earlier)
+        else:
+            new.append(path)
+    return recorded, new
+
+
+def _seen(file: PhotoFile) -> Seen:
+    return os.fsencode(file.path), file.size, file.mtime_ns
 
 
 def _known_keys(store: FeatureStore) -> dict[Seen, bytes]:

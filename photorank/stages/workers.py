@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import queue
 import signal
 import threading
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from photorank.errors import PhotoError
+from photorank.stages.cores import cores
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ def each(
     or where it took longer than `seconds`. Any other exception of `work` is raised here, and ends it all."""
     pending, results = iter(paths), queue.SimpleQueue[tuple[str, Any]]()
     stopped, taking = threading.Event(), threading.Lock()
-    workers = [_Worker(work, seconds) for _ in range(min(processes or os.cpu_count() or 1, len(paths)))]
+    workers = [_Worker(work, seconds) for _ in range(min(processes or cores(), len(paths)))]
 
     def drive(worker: _Worker) -> None:
         while not stopped.is_set():

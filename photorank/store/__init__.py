@@ -28,7 +28,7 @@ rows count: after its last part's). A record may have no rows, and then it has n
 
 from photorank.store.feature_store import FORMAT, FeatureStore
 from photorank.store.identity import canonical_json, fingerprint
-from photorank.store.keys import KEY_BYTES, KeyArray, KeyIndex, Keys, as_keys, keys_from_arrow
+from photorank.store.keys import KEY_BYTES, KeyArray, KeyIndex, Keys, KeySet, as_keys, keys_from_arrow
 from photorank.store.removal import Removed
 from photorank.store.space import Space
 from photorank.store.tables import FailureRow, FileRow, PhotoRow
@@ -41,6 +41,7 @@ __all__ = [
     "FileRow",
     "KeyArray",
     "KeyIndex",
+    "KeySet",
     "Keys",
     "PhotoRow",
     "Removed",

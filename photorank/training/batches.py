@@ -120,7 +120,7 @@ def places(batch: Batch, longest: int) -> Ints:
     return np.where(number < batch.sizes[:, None], starts[:, None] + number, -1)
 
 
-def padded(rows: Sequence[NDArray[np.generic]], fill: int = 0) -> NDArray[np.generic]:
+def padded(rows: Sequence[NDArray[np.generic]], fill: float = 0) -> NDArray[np.generic]:
     """(M, the longest, ...) of arrays (each its own, ...), what is missing filled up."""
     if len(rows) == 1:
         return rows[0][None]

@@ -60,8 +60,11 @@ class Unfinished:
             )
 
     def restore(self, trainer: Trainer) -> None:
-        """Put a trainer where the unfinished training was, if there is one."""
+        """Put a trainer where the unfinished training was, if there is one; what one left that was killed before its
+        first checkpoint goes."""
         if not self.exists:
+            if trainer.accelerator.is_main_process:
+                self.remove()
             return
         state = self._read()
         try:
@@ -101,7 +104,7 @@ class Unfinished:
         return dict(safetensors.torch.load_file(self.folder / self._best))
 
     def remove(self) -> None:
-        """The run is there: what led to it goes."""
+        """What led to a run that is there now goes, or what leads nowhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from photorank.comparisons import Comparisons
 from photorank.config.e2e import E2eConfig
 from photorank.models.siamese import SPACE, SiameseCNNRanker
-from photorank.training.siamese_batches import Part, epoch_batches, parts_of
+from photorank.training.siamese_batches import Part, epoch_batches, parts_of, photos_of_series
 from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
+
+_COMPARISONS_AT_ONCE = 4096
 
 
 class Photos(Protocol):
@@ -59,9 +61,13 @@ class Trainer:
     ) -> None:  # fmt: skip
         """`fit_rows` are the comparisons to learn from. Takes the model to its device and precision."""
         self.model, self.config, self.accelerator, self.progress = model, config, accelerator, Progress()
-        self._data, self._fit_rows = data, fit_rows
+        self.data, self._fit_rows = data, fit_rows
         self.photos = len(np.unique([data.left[fit_rows], data.right[fit_rows]]))
         """Photos of an epoch."""
+        self.largest_series = int(photos_of_series(data, fit_rows).max())
+        """Photos that go through the network together, at least."""
+        self.at_once, self.series = config.batch_photos, np.arange(0)
+        """Photos that went through the network last, and the numbers of their series if that was in a step."""
         freeze(model, config)
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         model.to(accelerator.device).to(memory_format=layout)
@@ -73,13 +79,15 @@ class Trainer:
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The comparisons of each step of an epoch; the first is 0."""
-        return epoch_batches(self._data, self._fit_rows, self.config.batch_photos, self.config.seed, epoch)
+        return epoch_batches(self.data, self._fit_rows, self.config.batch_photos, self.config.seed, epoch)
 
     def parts(self, epoch: int, batch: int, rows: NDArray[np.int64]) -> list[Part]:
-        """What this process puts through the network in a step."""
+        """What this process puts through the network in a step: at least one part, for the others wait for its
+        gradients."""
         world, config = self.accelerator.num_processes, self.config
-        parts = parts_of(self._data, rows, world * config.accumulate, config.flip, config.seed, epoch, batch)
-        return parts[self.accelerator.process_index :: world]
+        parts = parts_of(self.data, rows, world * config.accumulate, config.flip, config.seed, epoch, batch)
+        mine = parts[self.accelerator.process_index :: world]
+        return [part for part in mine if not part.filler] or mine[:1]
 
     def step(
         self, parts: Sequence[Part], pixels: Iterator[Tensor], comparisons: int, epochs: float, log: bool = False
@@ -89,10 +97,11 @@ class Trainer:
         `comparisons` are those of the batch in all processes, `epochs` those done so far. With `log` the norms of the
         gradients, by part of the model.
         """
-        train_mode(self.model, self.config)
+        train_mode(self.model, self.config, parts[0].filler)
         draws = [self.config.seed, self.progress.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(draws).generate_state(1)[0]))  # of dropout
         for number, part in enumerate(parts):
+            self.at_once, self.series = len(part.photos), part.series
             last = number == len(parts) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._network):
                 loss = self._loss(part, next(pixels))
@@ -102,6 +111,14 @@ class Trainer:
         self.optimising.step(rate_factor(self.progress.step, epochs, self.config))
         self.progress.step += 1
         return norms
+
+    def try_step(self, photos: int) -> None:
+        """What a step with so many photos at once takes, of memory too; training does not go on after this."""
+        train_mode(self.model, self.config)
+        pixels = torch.zeros((photos, 3, self.config.size, self.config.size), dtype=torch.uint8)
+        pair = torch.arange(2, device=self.accelerator.device)
+        self.model(self._to_device(pixels), pair[:1], pair[1:]).sum().backward()
+        self.optimising.step(0.0)
 
     def _loss(self, part: Part, photos: Tensor) -> Tensor:
         """The sum of the cross entropies (nats) of a part's comparisons against their soft labels."""
@@ -136,15 +153,20 @@ class Trainer:
         mine = np.resize(numbers, share * world)[index::world]  # all of one length
         size = max(1, self.config.batch_photos // self.config.accumulate // world)
         order = [mine[at : at + size] for at in range(0, len(mine), size)]
+        self.at_once, self.series = size, np.arange(0)
+        found = []
         with self.optimising.judging():
-            found = [self.model.backbone(self._to_device(pixels)).float() for _, pixels in photos.batches(order)]
-        gathered: Tensor = self.accelerator.gather(torch.cat(found))  # (world * share, dim), process after process
-        return gathered.view(world, share, -1).transpose(0, 1).reshape(world * share, -1)[: len(numbers)].cpu()
+            for chosen, pixels in photos.batches(order):
+                features = self.model.backbone(self._to_device(pixels)).float()
+                gathered: Tensor = self.accelerator.gather(features)  # process after process
+                # A device has no room for the features of all photos.
+                found.append(gathered.view(world, len(chosen), -1).transpose(0, 1).flatten(0, 1).cpu())
+        return torch.cat(found)[: len(numbers)]
 
     def judge(self, photos: Photos, rows: NDArray[np.int64]) -> dict[str, float]:
         """Mean loss (nats) and accuracy of the weights that are judged on some comparisons."""
-        data = self._data.take(rows)
-        numbers = np.unique(np.concatenate([self._data.left[rows], self._data.right[rows]]))
+        data = self.data.take(rows)
+        numbers = np.unique(np.concatenate([self.data.left[rows], self.data.right[rows]]))
         margins = self.margins(self.embed(photos, numbers), data)
         wanted = torch.from_numpy(data.p_left)
         loss = functional.binary_cross_entropy_with_logits(margins, wanted)
@@ -156,16 +178,28 @@ class Trainer:
     def margins(self, features: Tensor, data: Comparisons) -> Tensor:
         """(C,) log odds of the left photo, of the weights that are judged; `features` (N, dim) are of `data`'s
         photos."""
-        head = self.model.head.eval()
-        left, right = torch.from_numpy(data.left), torch.from_numpy(data.right)
+        head, device = self.model.head.eval(), self.accelerator.device
+        found = []
         with self.optimising.judging():
-            device = self.accelerator.device
-            return head.margins({SPACE: features.to(device)}, left.to(device), right.to(device)).cpu()
+            for start in range(0, len(data), _COMPARISONS_AT_ONCE):
+                rows = slice(start, start + _COMPARISONS_AT_ONCE)
+                photos, at = np.unique(np.stack([data.left[rows], data.right[rows]]), return_inverse=True)
+                left, right = torch.from_numpy(at.reshape(2, -1)).to(device)
+                space = {SPACE: features[torch.from_numpy(photos)].to(device)}
+                found.append(head.margins(space, left, right).cpu())
+        return torch.cat(found)
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         """Take the weights that an earlier epoch was judged by; training does not go on after this."""
         self.model.load_state_dict(weights)
+        with torch.no_grad():
+            for name, each in self.optimising.weights.items():  # the model has them in its precision
+                each.copy_(weights[name])
         self.optimising.average = {}
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number: after a step that diverged none may be."""
+        return all(bool(torch.isfinite(each).all()) for each in self.optimising.weights.values())
 
     def weights(self) -> dict[str, Tensor]:
         """All of the model's tensors in float32 on the processor, with the weights that are judged."""

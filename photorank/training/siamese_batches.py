@@ -26,6 +26,8 @@ class Part:
     p_left: NDArray[np.float32]
     mirrored: NDArray[np.bool_]
     """(n,) photos to be seen mirrored."""
+    series: NDArray[np.int64]
+    """(s,) numbers of the series."""
     filler: bool = False
     """Nothing is learned from it: it stands where a process has nothing to do while others do."""
 
@@ -37,7 +39,7 @@ def epoch_batches(
     series."""
     order = np.random.default_rng([seed, epoch]).permutation(len(data.series_names))
     ranked = rows[np.argsort(order[data.series[rows]], kind="stable")]
-    sizes = _photos_of_series(data, rows)
+    sizes = photos_of_series(data, rows)
     batches, start, photos = [], 0, 0
     for at in _starts(data.series[ranked]):
         size = sizes[data.series[ranked[at]]]
@@ -61,7 +63,7 @@ def parts_of(
     left = np.where(swapped, data.right[rows], data.left[rows])
     right = np.where(swapped, data.left[rows], data.right[rows])
     p_left = np.where(swapped, 1 - data.p_left[rows], data.p_left[rows])
-    part_of = _spread(_photos_of_series(data, rows), count)[data.series[rows]]
+    part_of = _spread(photos_of_series(data, rows), count)[data.series[rows]]
     parts = []
     for number in range(count):
         chosen = np.flatnonzero(part_of == number)
@@ -72,11 +74,12 @@ def parts_of(
         ends = at.reshape(2, -1)
         flipped = np.zeros(len(photos), bool)
         flipped[ends] = mirrored[data.series[rows[chosen]]]
-        parts.append(Part(photos, ends[0], ends[1], p_left[chosen], flipped, filler))
+        series = np.unique(data.series[rows[chosen]])
+        parts.append(Part(photos, ends[0], ends[1], p_left[chosen], flipped, series, filler))
     return parts
 
 
-def _photos_of_series(data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def photos_of_series(data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """(S,) photos of each series in these comparisons."""
     pairs = np.stack([np.tile(data.series[rows], 2), np.concatenate([data.left[rows], data.right[rows]])], axis=1)
     return np.bincount(np.unique(pairs, axis=0)[:, 0], minlength=len(data.series_names))

@@ -22,13 +22,12 @@ def freeze(model: SiameseCNNRanker, config: E2eConfig) -> None:
             parameter.requires_grad_(trains)
 
 
-def train_mode(model: SiameseCNNRanker, config: E2eConfig) -> None:
-    """Training mode, but for batch norms whose means and deviations are to stay as they are."""
+def train_mode(model: SiameseCNNRanker, config: E2eConfig, filler: bool = False) -> None:
+    """Training mode, but for batch norms whose means and deviations are to stay as they are: those of a filler too."""
     model.train()
+    frozen = filler or config.freeze_batch_norm or config.freeze != "none"
     for module in model.backbone.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            config.freeze_batch_norm or config.freeze != "none"
-        ):
+        if frozen and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 

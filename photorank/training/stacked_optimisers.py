@@ -1,6 +1,7 @@
 """Optimisers over the parameters of several heads at once: a row each, which has its own rate and count of steps.
 
-PyTorch's own would be as many objects, and importing them takes longer than training a head.
+PyTorch's own objects would be as many, and importing what they need takes longer than training a head; its function
+for AdamW needs none of that.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from photorank.config import HeadConfig
-
-_MEAN, _SQUARE, _TINY = 0.9, 0.999, 1e-8
 
 
 class Optimiser:
@@ -20,31 +20,27 @@ class Optimiser:
 
     def __init__(self, configs: Sequence[HeadConfig], size: int) -> None:
         """For a row of `size` parameters a config; which optimiser it is, is the same for all."""
-        self._kind = configs[0].optimiser
-
-        rows = [[each.learning_rate, each.weight_decay, each.momentum] for each in configs]
-        self._rate, self._decay, self._momentum = torch.tensor(rows).T.unsqueeze(2)  # (M, 1) each
+        self._configs = list(configs)
         self._mean, self._square = torch.zeros(len(configs), size), torch.zeros(len(configs), size)
-        self._steps = torch.zeros(len(configs), 1)
+        self._steps = torch.zeros(len(configs))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
+        self._configs = [self._configs[row] for row in rows]
         index = torch.tensor(rows, dtype=torch.int64)
-        for name in ("_rate", "_decay", "_momentum", "_mean", "_square", "_steps"):
-            setattr(self, name, getattr(self, name)[index])
+        self._mean, self._square, self._steps = (each[index] for each in (self._mean, self._square, self._steps))
 
-    def step(self, values: Tensor, gradients: Tensor, moving: Tensor) -> None:
-        """Change `values` (M, P) along `gradients` (M, P), in the rows where `moving` (M, 1) is 1 and not 0."""
-        self._steps += moving
-        rate = self._rate * moving
-        if self._kind == "sgd":
-            along = gradients + self._decay * values
-            self._mean.copy_(torch.where(moving > 0, self._momentum * self._mean + along, self._mean))
-            values.sub_(rate * self._mean)
-            return
-        steps = self._steps.clamp(min=1)
-        self._mean.lerp_(gradients, (1 - _MEAN) * moving)
-        self._square.lerp_(gradients.square(), (1 - _SQUARE) * moving)
-        scale = self._square.sqrt().div_((1 - _SQUARE**steps).sqrt()).add_(_TINY)
-        values.mul_(1 - rate * self._decay)
-        values.sub_(scale.reciprocal_().mul_(self._mean).mul_(rate / (1 - _MEAN**steps)))
+    def step(self, values: Tensor, gradients: Tensor, moving: Sequence[bool]) -> None:
+        """Change `values` (M, P) along `gradients` (M, P), in the rows that are `moving` (M,)."""
+        rows = zip(self._configs, moving, values, gradients, self._mean, self._square, self._steps, strict=True)
+        for config, moves, value, gradient, mean, square, steps in rows:
+            if not moves:
+                continue
+            if config.optimiser == "sgd":
+                mean.mul_(config.momentum).add_(gradient).add_(value, alpha=config.weight_decay)
+                value.sub_(mean, alpha=config.learning_rate)
+            else:
+                adamw(
+                    [value], [gradient], [mean], [square], [], [steps], fused=True, amsgrad=False, beta1=0.9,
+                    beta2=0.999, lr=config.learning_rate, weight_decay=config.weight_decay, eps=1e-8, maximize=False,
+                )  # fmt: skip

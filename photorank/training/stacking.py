@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from photorank.config import HeadConfig
+from photorank.metrics import correct
 from photorank.models.fusion import Dropout, MultiFeaturePairwiseRanker
 from photorank.training.batches import EMPTY, Batch, Series, padded, places
 from photorank.training.losses import LISTWISE, PAIRWISE
 from photorank.training.stacked_optimisers import Optimiser
 
 Features = Mapping[str, Tensor]
+Figures = dict[str, float]
+Answer = tuple[Tensor, Tensor]
+"""Margins and `p_left` of comparisons; ½ where there is none."""
 _ROWS = 32
 """Photos of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much as several."""
 
@@ -46,7 +50,7 @@ class Member:
         self.model, self.config, self.standard, self.history = model, config, standard, History()
         self._fit, self._best = fit, float("inf")
         order, masks = np.random.SeedSequence(config.seed).spawn(2)
-        self._order, self._masks = np.random.default_rng(order), np.random.Generator(np.random.SFC64(masks))
+        self._order, self._masks = np.random.default_rng(order), np.random.SFC64(masks)
         self.stop_batches = stop.batches(np.arange(len(stop)), config.batch_size)
         self.values = nn.utils.parameters_to_vector(model.parameters()).detach()
         """(P,) all parameters."""
@@ -56,19 +60,20 @@ class Member:
         """The batches of an epoch."""
         return self._fit.batches(self._order.permutation(len(self._fit)), self.config.batch_size)
 
-    def mask(self, rows: int, width: int) -> Tensor:
-        """(rows, width) of a dropout mask: 0, or 1 / (1 − p)."""
+    def draw_mask(self, mask: NDArray[np.float32]) -> None:
+        """Fill a dropout mask (rows, width): 0, or 1 / (1 − p)."""
         share = self.config.dropout
-        drawn = self._masks.integers(0, 1 << 16, (rows, width), dtype=np.uint16)
-        return torch.from_numpy((drawn >= round(share * (1 << 16))).astype(np.float32)).mul_(1 / (1 - share))
+        drawn = self._masks.random_raw(-(-mask.size // 4)).view(np.uint16)[: mask.size]  # four of 64 bits
+        mask[:] = (drawn >= round(share * (1 << 16))).reshape(mask.shape)
+        mask *= 1 / (1 - share)
 
-    def end_epoch(self, train_loss: float, stop_loss: float | None) -> bool:
+    def end_epoch(self, train: Figures, stop: Figures) -> bool:
         """Note an epoch, and the parameters if it is the best; True when it was the last."""
         history, number = self.history, len(self.history.epochs) + 1
-        row = {"epoch": float(number), "train_loss": train_loss}
-        if stop_loss is not None:
-            row["stop_loss"] = stop_loss
-        history.epochs.append(row)
+        row = {f"train_{name}": value for name, value in train.items()}
+        row |= {f"stop_{name}": value for name, value in stop.items()}
+        history.epochs.append({"epoch": float(number), **row})
+        stop_loss = stop.get("loss")
         # Without a slice there is nothing to choose by: the last epoch is kept.
         if stop_loss is None or stop_loss < self._best:
             self._best = stop_loss if stop_loss is not None else self._best
@@ -90,8 +95,8 @@ def train(members: Sequence[Member]) -> None:
         stack = _Stack(running, optimiser)
         ended: list[Member] = []
         while not ended:
-            told = zip(running, stack.epoch(), stack.stop_losses(), strict=True)
-            ended = [each for each, loss, watched in told if each.end_epoch(loss, watched)]
+            told = zip(running, stack.epoch(), stack.judge(), strict=True)
+            ended = [each for each, train, stop in told if each.end_epoch(train, stop)]
         for each in ended:
             each.finish()
         optimiser.keep([number for number, each in enumerate(running) if each not in ended])
@@ -112,6 +117,7 @@ class _Stack:
         parts = torch.split(self._values, sizes, 1)
         for (owner, name), shape, part in zip(_owners(self._model), shapes, parts, strict=True):
             setattr(owner, name, nn.Parameter(part.view(-1, *shape)))
+        self._parameters = list(self._model.parameters())
         after = "comparisons" if self.config.head == "difference" else "photos"
         for modules, rows in ((self._model.project, "photos"), (self._model.mlp, after)):
             for layer in modules.modules():
@@ -121,50 +127,53 @@ class _Stack:
         self._counts: dict[str, list[int]] = {}
         self._memory: dict[str, Tensor] = {}
 
-    def epoch(self) -> list[float]:
-        """One epoch of every member; the mean loss of its batches."""
+    def epoch(self) -> list[Figures]:
+        """One epoch of every member: the mean loss of its batches, and the accuracy while they were learnt."""
         self._model.train()
         batches = [member.next_batches() for member in self.members]
-        sums = torch.zeros(len(batches))
+        sums, answers = torch.zeros(len(batches)), []
         for step in _side_by_side(batches):
-            loss = self._losses(step)
-            gradients = torch.autograd.grad(loss.sum(), list(self._model.parameters()))
-            moving = torch.tensor([[float(len(batch.left) > 0)] for batch in step])
+            loss, answer = self._losses(step)
+            gradients = torch.autograd.grad(loss.sum(), self._parameters)
+            moving = [len(batch.left) > 0 for batch in step]
             self._optimiser.step(self._values, torch.cat([each.flatten(1) for each in gradients], 1), moving)
             sums += loss.detach()
-        return [float(total) / len(each) for total, each in zip(sums, batches, strict=True)]
+            answers.append(answer)
+        return _figures(sums.tolist(), [len(each) for each in batches], answers)
 
     @torch.no_grad()
-    def stop_losses(self) -> list[float | None]:
-        """The loss of each member on its early-stopping slice, a mean over comparisons; None where it has none."""
+    def judge(self) -> list[Figures]:
+        """Each member on its early-stopping slice: the mean loss and the accuracy; {} where it has none."""
         self._model.eval()
         batches = [member.stop_batches for member in self.members]
-        sums, counts = torch.zeros(len(batches)), torch.zeros(len(batches))
+        sums, answers = torch.zeros(len(batches)), []
         for step in _side_by_side(batches):
-            count = torch.tensor([float(len(batch.left)) for batch in step])
-            sums += self._losses(step) * count
-            counts += count
-        return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+            loss, answer = self._losses(step)
+            sums += loss * torch.tensor([float(len(batch.left)) for batch in step])
+            answers.append(answer)
+        return _figures(sums.tolist(), [sum(len(one.left) for one in each) for each in batches], answers)
 
-    def _losses(self, step: Sequence[Batch]) -> Tensor:
-        """(M,) the mean loss of each member's batch; 0 where it is empty."""
+    def _losses(self, step: Sequence[Batch]) -> tuple[Tensor, Answer]:
+        """(M,) the mean loss of each member's batch, 0 where it is empty; and margins and `p_left`, (M, C) each."""
         self._counts = {"photos": [len(each.photos) for each in step], "comparisons": [len(each.left) for each in step]}
         fused, loss = self._model.fuse(self._gather(step)), self.config.loss
+        left, right = (_tensor([getattr(each, name) for each in step]) for name in ("left", "right"))
+        p_left = _tensor([each.p_left for each in step], 0.5)  # a place without a comparison is one without an answer
         if loss in PAIRWISE:
-            left, right, p_left = (
-                _tensor([getattr(each, name) for each in step]) for name in ("left", "right", "p_left")
-            )
-            losses = PAIRWISE[loss](self._model.compare(fused, left, right), p_left, self.config.margin)
+            margins = self._model.compare(fused, left, right)
+            losses = PAIRWISE[loss](margins, p_left, self.config.margin)
             weight = _tensor([each.weight / max(1, len(each.weight)) for each in step])
         else:
             longest = max(int(each.sizes.max(initial=0)) for each in step)
             lists = _tensor([places(each, longest) for each in step], -1)  # (M, G, L)
             rows = lists.clamp(min=0).flatten(1)
-            both = self._model.score_of(fused), _tensor([each.targets for each in step])
+            of_photos = self._model.score_of(fused)
+            margins = of_photos.gather(-1, left) - of_photos.gather(-1, right)
+            both = of_photos, _tensor([each.targets for each in step])
             scores, targets = (each.gather(-1, rows).view(lists.shape) for each in both)
             losses = LISTWISE[loss](scores, targets, lists >= 0)
             weight = _tensor([each.list_weight / max(1, len(each.list_weight)) for each in step])
-        return (losses * weight).sum(-1)
+        return (losses * weight).sum(-1), (margins.detach(), p_left)
 
     def _gather(self, step: Sequence[Batch]) -> dict[str, Tensor]:
         """The photos' standardised features, (M, B, dim) a space; what a place without a photo holds is finite."""
@@ -180,10 +189,10 @@ class _Stack:
         return found
 
     def _draw(self, rows: str, shape: torch.Size) -> Tensor:
-        masks = torch.zeros(shape)
+        masks = np.zeros(shape, np.float32)
         for mask, member, count in zip(masks, self.members, self._counts[rows], strict=True):
-            mask[:count] = member.mask(count, shape[-1])
-        return masks
+            member.draw_mask(mask[:count])
+        return torch.from_numpy(masks)
 
 
 def _side_by_side(batches: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
@@ -193,7 +202,20 @@ def _side_by_side(batches: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
     ]
 
 
-def _tensor(rows: Sequence[NDArray[Any]], fill: int = 0) -> Tensor:
+def _figures(losses: Sequence[float], counts: Sequence[int], answers: Sequence[Answer]) -> list[Figures]:
+    """Of each member: its sum of `losses` (M,) by its count, and the accuracy of its answers; {} where it has none."""
+    if not answers:
+        return [{} for _ in losses]
+    margins, p_left = (torch.cat(each, -1).numpy() for each in zip(*answers, strict=True))
+    found = []
+    for loss, count, right in zip(losses, counts, correct(margins, p_left), strict=True):
+        decided = right[~np.isnan(right)]
+        accuracy = {"accuracy": float(decided.mean())} if len(decided) else {}
+        found.append({"loss": loss / count, **accuracy} if count else {})
+    return found
+
+
+def _tensor(rows: Sequence[NDArray[Any]], fill: float = 0) -> Tensor:
     return torch.from_numpy(padded(rows, fill))
 
 

@@ -1,16 +1,20 @@
 """Comparisons of any table: three ways to say who won, series by connection, and what is refused."""
 
+import csv
 import json
 import os
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photorank.comparisons import read_comparisons
 from photorank.comparisons.tables import Columns, comparisons_of_table, components
+from photorank.comparisons.writing import write_comparisons
 from photorank.errors import ComparisonsError
 from tests.conftest import Run
 
@@ -77,6 +81,35 @@ def test_names_that_look_missing_survive_writing_and_reading(tmp_path: Path, pho
     named = ["--left", "l", "--right", "r", "--p-left", "p", "--series", "s"]
     assert photorank("comparisons", "csv", tmp_path / "t.csv", "--out", out, *named).returncode == 0
     assert read_comparisons(out).iloc[0].tolist() == ["NA", "None", "null", 0.25]
+
+
+def test_a_folder_called_like_a_formula_is_inert_in_a_spreadsheet_and_read_back(tmp_path: Path, photorank: Run) -> None:
+    rows = [["=x/a.jpg", "+1.jpg", "=x"], ["@b.jpg", "'=c.jpg", "'plain"]]
+    table = [["l", "r", "s", "p"], *([*row, "0.25"] for row in rows)]
+    (tmp_path / "t.csv").write_text("\n".join(map(",".join, table)))
+    named = ["--left", "l", "--right", "r", "--p-left", "p", "--series", "s"]
+    for out in (tmp_path / "c.csv", tmp_path / "c.parquet"):
+        done = photorank("comparisons", "csv", tmp_path / "t.csv", "--out", out, *named)
+        assert done.returncode == 0, done.stderr
+        assert read_comparisons(out)[["left", "right", "series"]].to_numpy().tolist() == [
+            rows[0],
+            ["@b.jpg", "=c.jpg", "'plain"],  # what a table has behind an apostrophe was made inert there
+        ]
+    with (tmp_path / "c.csv").open(newline="") as file:
+        assert not [cell for row in csv.reader(file) for cell in row if cell[0] in "=+-@\t\r"]
+
+
+cells = st.text("=+-@\t\r'ab,\" \n", min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(cells, cells.map("x{}".format), cells), min_size=1, max_size=8))
+def test_whatever_is_written_is_read_back(rows: list[tuple[str, str, str]]) -> None:
+    table = pd.DataFrame(rows, columns=["left", "right", "series"]).assign(p_left=np.float32(0.3), variant="-1")
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparisons(table, Path(folder) / "c.csv")
+        found = read_comparisons(Path(folder) / "c.csv")
+    pd.testing.assert_frame_equal(found, table, check_dtype=False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=30))

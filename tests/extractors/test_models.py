@@ -1,8 +1,11 @@
 """CLIP and CNN vectors against the libraries' own code, on seeded weights and weights files."""
 
+import dataclasses
+import http.client
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -14,7 +17,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, build, describe, preparer, weights
+from photorank.extractors import Feature, build, cnn, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -119,6 +122,25 @@ def test_resnet50_vectors_are_torchvisions_own(precision: str) -> None:
     assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_vectors_are_torchvisions_own_whatever_its_batch_normalisation_does(tmp_path: Path, precision: str) -> None:
+    torch.manual_seed(6)
+    model = torchvision.models.resnet18(weights=None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after training: nothing is 0 or 1
+            for values, low, high in (
+                (module.running_mean, -0.5, 0.5), (module.running_var, 0.3, 3), (module.weight.data, 0.5, 2),
+                (module.bias.data, -1, 1),
+            ):  # fmt: skip
+                assert values is not None
+                values.uniform_(low, high)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    model.fc = torch.nn.Identity()
+    config = CnnConfig(model="resnet18", weights=str(tmp_path / "w.safetensors"))
+    found = vectors(describe("cnn", config, precision))
+    assert cosine(found, torchvisions_own(model)) >= (0.9999 if precision == "float32" else 0.999)
+
+
 def test_fc7_is_the_second_fully_connected_layer_after_its_relu(monkeypatch: pytest.MonkeyPatch) -> None:
     # VGG16 has 138 million weights; VGG11 has the same classifier and the same names.
     torch.manual_seed(0)
@@ -150,6 +172,17 @@ def test_a_vector_does_not_depend_on_its_neighbours() -> None:
     alone = np.concatenate([extractor.embed([each]) for each in prepared])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(extractor.embed(prepared[::-1]), together[::-1])
+
+
+def test_a_batch_of_any_size_gives_the_same_vectors() -> None:
+    """A processor sees a few photos of a batch at once; the last ones may be fewer."""
+    feature = describe("cnn", CnnConfig(model="resnet18", layer="layer1", weights="random"))
+    prepared = [preparer(feature)(photo) for photo in photos()]
+    prepared = (prepared * 11)[:11]
+    small, large = build(feature, "cpu", 8), build(feature, "cpu", 20)
+    np.testing.assert_array_equal(
+        large.embed(prepared), np.concatenate([small.embed(prepared[:8]), small.embed(prepared[8:])])
+    )
 
 
 def test_everything_that_changes_the_vector_changes_the_fingerprint(tmp_path: Path) -> None:
@@ -213,6 +246,19 @@ def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
     monkeypatch.setattr("torch.hub.download_url_to_file", refused)
     said = r"checkpoints.resnet50-11ad3fa6.pth\), .* `iqa` statistics, which need none"
     with pytest.raises(WeightsError, match=said):
+        describe("cnn", CnnConfig())
+
+
+@pytest.mark.parametrize("error", [None, http.client.IncompleteRead(b"half")])
+def test_a_download_that_was_cut_off_is_a_sentence(
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, needs = tmp_path / "resnet50-11ad3fa6.pth", cnn._needs
+    half.write_bytes(b"half of it")
+    monkeypatch.setattr(cnn, "_needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
+    if error is not None:
+        monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=error))
+    with pytest.raises(WeightsError, match=r"could not be fetched from .*resnet50-11ad3fa6\.pth: bring the file"):
         describe("cnn", CnnConfig())
 
 

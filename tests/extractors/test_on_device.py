@@ -72,10 +72,12 @@ def test_what_is_left_to_a_device_and_what_is_not(tmp_path: Path) -> None:
     assert undecoded(jpeg(picture, progressive=True, subsampling=0), 10**8) is not None
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert undecoded(jpeg(picture, icc_profile=srgb), 10**8) is not None
-    whole = jpeg(picture)
+    whole, coded_as_rgb = jpeg(picture), jpeg(picture, keep_rgb=True)
+    adobe = b"\xff\xee\x00\x0eAdobe\x00d\x00\x00\x00\x00\x00"
+    assert adobe in coded_as_rgb  # without it the names of the components say the same
     others = [
         jpeg(picture.convert("L")), jpeg(picture.convert("CMYK")), whole[: len(whole) // 2], b"\xff\xd8\xff\xe0",
-        jpeg(picture.resize((400, 10))), b"no photo",
+        jpeg(picture.resize((400, 10))), b"no photo", coded_as_rgb, coded_as_rgb.replace(adobe, b""),
     ]  # fmt: skip
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
@@ -150,7 +152,11 @@ def test_a_torchvision_without_a_decoder_is_said(monkeypatch: pytest.MonkeyPatch
         PixelsOnDevice(WAYS["standard"], "cpu", "cpu")
 
 
-def test_one_that_torchvision_refuses_leaves_the_others_as_they_are() -> None:
+def test_one_that_torchvision_refuses_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from photorank import photos
+
+    elsewhere, decode_photo = [], photos.decode_photo
+    monkeypatch.setattr(photos, "decode_photo", lambda data: elsewhere.append(data) or decode_photo(data))
     good, preprocess = turned(1), WAYS["standard"]
     photo = undecoded(good, 10**8)
     assert photo is not None
@@ -158,6 +164,7 @@ def test_one_that_torchvision_refuses_leaves_the_others_as_they_are() -> None:
     cut = (prepared[0][: len(prepared[0]) // 2],)
     pixels, failed = PixelsOnDevice(preprocess, "cpu", "cpu")([prepared, cut, prepared])
     assert failed == [1]
+    assert elsewhere == [cut[0][1:].tobytes()], "the others went to the other decoder too"
     assert not pixels[1].any()
     assert np.array_equal(pixels[0], on_device(preprocess, good))
     assert np.array_equal(pixels[2], pixels[0])

@@ -221,8 +221,11 @@ def test_half_precision_leaves_batch_norms_alone_and_the_head_close() -> None:
     pixels, left, right = photos(4, 64), torch.tensor([0, 1]), torch.tensor([2, 3])
     model.train()(pixels, left, right)
     exact = model.eval()(pixels, left, right)
-    to_precision(model.backbone.network, torch.bfloat16)
     norms = [each for each in model.modules() if isinstance(each, nn.BatchNorm2d)]
+    before = [copy.deepcopy(each.state_dict()) for each in norms]
+    to_precision(model.backbone.network, torch.bfloat16)
+    for norm, state in zip(norms, before, strict=True):
+        assert all(torch.equal(each, state[name]) for name, each in norm.state_dict().items()), "was rounded"
     assert {each.weight.dtype for each in norms} == {each.running_var.dtype for each in norms} == {torch.float32}
     assert model.backbone.network.conv1[0].weight.dtype == torch.bfloat16
     found = model(pixels, left, right)

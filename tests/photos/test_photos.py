@@ -785,7 +785,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket.png"))
         linked(tmp_path / "device.jpg", "/dev/zero")
         found, failed = find_photos([tmp_path])
-        assert found == []
+        assert list(found) == []
         assert names(failed, tmp_path) == ["device.jpg", "pipe.jpg", "socket.png"]
         assert {each.error for each in failed} == {"is not a regular file"}
         assert find_photos([tmp_path / "pipe"])[1] == [FailedPath(str(tmp_path / "pipe"), "is not a regular file")]
@@ -804,6 +804,15 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert {os.fsencode(each.path).rsplit(b"/", 1)[1] for each in found} == set(odd)
     assert [each.path for each in found] == sorted(each.path for each in found)
     assert all(os.fsencode(each.path).endswith(b"/" + read_photo(each.path)) for each in found)
+
+
+@linux_only
+def test_a_file_from_beyond_2262_is_found(tmp_path: Path) -> None:
+    """Its time in nanoseconds is more than 64 bits with a sign hold."""
+    (tmp_path / "x.jpg").touch()
+    os.utime(tmp_path / "x.jpg", (9_500_000_000, 9_500_000_000))
+    ((found,), _) = find_photos([tmp_path])
+    assert found.mtime_ns == min(2**63 - 1, (tmp_path / "x.jpg").stat().st_mtime_ns)
 
 
 def test_reading(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from photorank import metrics
 from photorank.reports import figures, plots
 from tests.reports.test_figures import compared, evaluated, planted
 
-EPOCHS = [{"epoch": float(epoch), "train_loss": 1 / epoch, "stop_loss": 0.5 + epoch / 100} for epoch in range(1, 8)]
+EPOCHS = [
+    {
+        "epoch": float(epoch), "train_loss": 1 / epoch, "train_accuracy": 0.9 - 1 / (9 + epoch),
+        "stop_loss": 0.5 + epoch / 100, "stop_accuracy": 0.7 + epoch / 100,
+    }
+    for epoch in range(1, 8)
+]  # fmt: skip
 DRAW: dict[str, Callable[[figures.Evaluated, Path], None]] = {
     "reliability": lambda each, out: plots.reliability(figures.reliability(each), out),
     "by_agreement": lambda each, out: plots.by_agreement(figures.by_agreement(each), out),
@@ -78,14 +84,23 @@ def test_coverage_and_agreement_show_accuracy(drawn: list[Figure], tmp_path: Pat
     assert labels == ["50–60 %\n10", "70–80 %\n10", "90–100 %\n20"]
 
 
-def test_learning_curves_show_every_loss_and_the_epoch_that_was_kept(drawn: list[Figure], tmp_path: Path) -> None:
-    plots.learning_curves([{**row, "stop_accuracy": 0.9} for row in EPOCHS], 3, tmp_path / "p.png")
+def test_learning_curves_show_every_loss_and_accuracy_and_the_epoch_that_was_kept(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    plots.learning_curves(EPOCHS, 3, tmp_path / "p.png")
+    for axes, kind, factor in zip(drawn[0].axes, ("loss", "accuracy"), (1, 100), strict=True):
+        train, stop, kept = axes.get_lines()
+        np.testing.assert_allclose(train.get_ydata(), [factor * row[f"train_{kind}"] for row in EPOCHS])
+        np.testing.assert_allclose(stop.get_ydata(), [factor * row[f"stop_{kind}"] for row in EPOCHS])
+        assert set(kept.get_xdata()) == {3}
+        styles = {(line.get_linestyle(), line.get_marker()) for line in (train, stop, kept)}
+        assert len(styles) == 3  # without colours too
+
+
+def test_a_log_of_losses_alone_is_drawn_too(drawn: list[Figure], tmp_path: Path) -> None:
+    plots.learning_curves([{"epoch": 1.0, "train_loss": 0.5}, {"epoch": 2.0, "train_loss": 0.4}], 2, tmp_path / "p.png")
     (axes,) = drawn[0].axes
-    train, stop, kept = axes.get_lines()
-    np.testing.assert_allclose(train.get_ydata(), [row["train_loss"] for row in EPOCHS])
-    np.testing.assert_allclose(stop.get_ydata(), [row["stop_loss"] for row in EPOCHS])
-    assert set(kept.get_xdata()) == {3}
-    assert len({(line.get_linestyle(), line.get_marker()) for line in (train, stop, kept)}) == 3  # without colours too
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [0.5, 0.4])
 
 
 def test_an_interval_that_nothing_says_is_not_drawn(drawn: list[Figure], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """e2e: from photos to a run that `rank`, `evaluate` and `extract` use; stopped, killed and gone on with."""
 
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,19 +11,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 import yaml
+from accelerate import Accelerator
 from PIL import ImageFilter
 
 import photorank as package
 from photorank.config import E2eConfig, ExtractConfig
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
+from photorank.models.siamese import Backbone
 from photorank.runs import load_run
 from photorank.stages.e2e import e2e
+from photorank.stages.endings import explained
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.store import FeatureStore
@@ -151,6 +158,74 @@ def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, 
     assert same(run, tmp_path / "again")
 
 
+def test_sigterm_while_the_last_epoch_is_judged_stops_it_too(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Trainer.judge
+
+    def stopped(self: Trainer, *arguments: Any) -> dict[str, float]:
+        if self.progress.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return judge(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="stopped after step"):
+        patch.setattr(Trainer, "judge", stopped)
+        train(photos, tmp_path / "again", ema_decay=0.5)
+    train(photos, tmp_path / "again", resume=True, ema_decay=0.5)
+    assert same(run, tmp_path / "again")
+
+
+def test_curves_of_a_training_that_was_killed_before_its_first_checkpoint_are_gone(
+    photos: Path, tmp_path: Path
+) -> None:
+    def killed(*_: int) -> None:
+        if list((tmp_path / ".run.part" / "events").glob("*")):
+            raise KeyError("stands in for a kill: nothing is caught or kept")
+
+    with pytest.raises(KeyError):
+        train(photos, tmp_path / "run", progress=killed, log_steps=1, checkpoint_steps=200)
+    assert list((tmp_path / ".run.part" / "events").glob("*"))
+    train(photos, tmp_path / "run", epochs=1, log_steps=1)
+    assert len(list((tmp_path / "run" / "events").glob("*"))) == 2  # by step, by epoch
+
+
+def test_launchers_settings_do_not_change_what_is_learned(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    train(photos, tmp_path / "again", ema_decay=0.5)
+    assert same(run, tmp_path / "again")
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_holds_the_best_epochs_weights_not_the_last_steps(
+    ema_decay: float, precision: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[dict[str, torch.Tensor]] = []
+
+    def judge(self: Trainer, *_: object) -> dict[str, float]:
+        epochs.append({name: each.clone() for name, each in self.weights().items()})
+        return {"loss": (0.6, 0.5, 0.7)[len(epochs) - 1], "accuracy": math.nan}
+
+    monkeypatch.setattr(Trainer, "judge", judge)
+    train(photos, tmp_path / "run", ema_decay=ema_decay, precision=precision)
+    kept = safetensors.torch.load_file(tmp_path / "run" / "weights.safetensors")
+    _, best, last = epochs
+    assert kept.keys() == best.keys()
+    for name, each in kept.items():
+        assert torch.equal(each, best[name]), name
+    assert any(not torch.equal(each, last[name]) for name, each in kept.items())
+    extract([photos], tmp_path / "S", ExtractConfig(workers=1), [f"e2e:{tmp_path / 'run'}"])
+    found = evaluate(tmp_path / "run", photos / "comparisons.csv", tmp_path / "S", "all", photos)
+    told = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    tolerance = 1e-5 if precision == "float32" else 4e-3
+    np.testing.assert_allclose(found.predictions["predicted"], 1 / (1 + np.exp(-told["margin"])), atol=tolerance)
+    for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
+        row = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert row["stop_accuracy"] is None
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -232,20 +307,203 @@ def test_comparisons_that_cannot_be_learned_from(
     assert not (tmp_path / "run").exists()
 
 
+def backbone_that_holds(photos: int, error: Exception) -> Callable[[Backbone, torch.Tensor], torch.Tensor]:
+    """Stands in for `Backbone.forward`, of a device whose memory holds so many photos."""
+    forward = Backbone.forward
+
+    def limited(self: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > photos:
+            raise error
+        return forward(self, pixels)
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 2097152 bytes."),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: out of memory"),
+        MemoryError(),
+    ],
+)
 def test_want_of_memory_names_the_batch_that_would_fit(
+    error: Exception, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(4, error))
+    with pytest.raises(ConfigError, match=r"memory of cpu does not hold 9 photos at once, but 4: ") as told:
+        train(photos, tmp_path / "run", batch_photos=9, epochs=1)
+    settings = re.findall(r"--set (\w+)=(\d+)", str(told.value))
+    assert [name for name, _ in settings] == ["accumulate", "batch_photos"]
+    for name, value in settings:  # with each of them it does fit
+        train(photos, tmp_path / name, **{"batch_photos": 9, "epochs": 1, name: int(value)})
+
+
+def test_memory_that_does_not_hold_a_series_is_a_sentence(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Trainer, "step", full)
-    with pytest.raises(ConfigError, match=r"does not hold 6 photos at once; --set accumulate=2 takes 3 at once"):
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(2, torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(ConfigError, match=r"hold 6 photos at once, nor those of the largest series \(3\).*size=16"):
         train(photos, tmp_path / "run")
 
 
+def test_memory_that_does_not_hold_the_one_series_of_a_step_names_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "forward", backbone_that_holds(2, torch.OutOfMemoryError("CUDA out of memory")))
+    said = (
+        r"not hold the 3 photos of the series s\d\d, which belong together: --set size=16, .*fewer photos in a series"
+    )
+    with pytest.raises(ConfigError, match=said):
+        train(photos, tmp_path / "run", batch_photos=3)
+
+
+def test_want_of_memory_before_and_after_the_steps_is_a_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB.")
+    with monkeypatch.context() as patch:
+        patch.setattr("photorank.training.siamese.Optimising", Mock(side_effect=error))
+        with pytest.raises(ConfigError, match="memory of cpu does not hold the network and what its optimiser keeps"):
+            train(photos, tmp_path / "run")
+    for name in ("embed", "margins"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, name, Mock(side_effect=error))
+            with pytest.raises(ConfigError, match="memory of cpu does not hold"):
+                train(photos, tmp_path / "run", epochs=1, stop_fraction=0)
+        shutil.rmtree(tmp_path / ".run.part")
+
+
+def test_only_want_of_an_answer_says_that_another_process_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    lost = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:3921"
+    for error in (RuntimeError(lost), torch.distributed.DistBackendError("the watchdog")):
+        with (
+            pytest.raises(RunError, match=r"another process of this training ended .*--resume"),
+            explained(E2eConfig(), Accelerator(cpu=True)),
+        ):
+            raise error
+    with (
+        pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
+        explained(E2eConfig(), Accelerator(cpu=True)),
+    ):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_size_that_the_network_does_not_take_names_the_one_that_it_does(photos: Path, tmp_path: Path) -> None:
+    said = r"does not take photos of 32 pixels \(Input height .*\); it is made for --set size=384"
+    with pytest.raises(ConfigError, match=said):
+        train(photos, tmp_path / "run", cnn_backbone="vit_tiny_patch16_384")
+
+
+SHORT_OF_MEMORY = """
+import json, os, re, resource, sys
+from pathlib import Path
+import torch
+from photorank.config import E2eConfig
+from photorank.errors import ConfigError
+from photorank.stages.e2e import e2e
+
+def run(out, **options):
+    config = E2eConfig.model_validate({**json.loads(sys.argv[3]), **options})
+    e2e(Path(sys.argv[1]), config, Path(sys.argv[2]) / out)
+
+if __name__ == "__main__":
+    run("warm", size=32, batch_photos=6)  # all libraries are there now
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (ROOM << 20),) * 2)
+    try:
+        run("whole")
+    except ConfigError as error:
+        print(error)
+        accumulate = int(re.search(r"accumulate=(\\d+)", str(error))[1])
+        run("parts", accumulate=accumulate)
+        print("accumulated", accumulate)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are held on Linux only")
+def test_with_the_batch_that_is_named_a_training_fits_where_it_did_not(photos: Path, tmp_path: Path) -> None:
+    options = json.dumps({**SMALL, "size": 256, "batch_photos": 36, "epochs": 1})
+    command = [sys.executable, "-c", SHORT_OF_MEMORY.replace("ROOM", "400"), str(photos / "comparisons.csv")]
+    done = subprocess.run([*command, str(tmp_path), options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"the memory of cpu does not hold \d+ photos at once, but \d+: --set accumulate=\d+", done.stdout)
+    assert "accumulated" in done.stdout
+    assert (tmp_path / "parts" / "weights.safetensors").is_file()
+
+
+COMPILER = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no {COMPILER}: torch.compile wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own code
+def test_a_compiled_network_learns_the_same_and_its_run_is_like_any_other(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    options: dict[str, Any] = {"ema_decay": 0.5, "dropout": 0, "optimiser": "sgd"}  # compiled code drops other numbers
+    train(photos, tmp_path / "plain", **options)
+
+    def stop(done: int, *_: int) -> None:
+        if done > 40:  # of 60: in the third epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match="stopped after step"):
+        train(photos, tmp_path / "run", progress=stop, compile=True, **options)
+    assert list((tmp_path / "compiled").rglob("*.cpp")), "nothing was compiled"
+    (checkpoint,) = (tmp_path / ".run.part").glob("step-*")
+    assert not any("_orig_mod" in name for name in safetensors.torch.load_file(checkpoint))
+    train(photos, tmp_path / "run", resume=True, compile=True, **options)
+    both = tmp_path / "plain", tmp_path / "run"
+    plain, compiled = (safetensors.torch.load_file(each / "weights.safetensors") for each in both)
+    assert {name: each.shape for name, each in plain.items()} == {name: each.shape for name, each in compiled.items()}
+    curves = [[json.loads(line) for line in (each / "log.jsonl").read_text().splitlines()] for each in both]
+    for wanted, found in zip(*curves, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-3)
+    assert load_run(tmp_path / "run").kind == "siamese"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_want_of_a_compiler_is_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config, cpp_builder
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    cpp_builder.cpp_compiler_search.cache_clear()
+    torch.compiler.reset()
+    with pytest.raises(ConfigError, match=r"cannot be compiled here .*train without --compile, or install"):
+        train(photos, tmp_path / "run", compile=True)
+    cpp_builder.cpp_compiler_search.cache_clear()
+
+
 def test_a_training_that_diverges_is_a_sentence(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the training diverged"):
-        train(photos, tmp_path / "run", learning_rate=1e30, optimiser="sgd")
+    options: dict[str, Any] = {"learning_rate": 1e30, "optimiser": "sgd", "epochs": 1, "stop_fraction": 0}
+    said = r"the training diverged by step 2: .* no numbers; "
+    with pytest.raises(ConfigError, match=said + r"remove .*\.run\.part and start again with a smaller"):
+        train(photos, tmp_path / "run", checkpoint_steps=1, **options)
+    (tensors,) = (tmp_path / ".run.part").glob("step-1.safetensors")
+    assert all(bool(each.isfinite().all()) for each in safetensors.torch.load_file(tensors).values())
+    shutil.rmtree(tmp_path / ".run.part")
+    with pytest.raises(ConfigError, match=said.replace("2", r"\d") + "start again with a smaller --set learning_rate"):
+        train(photos, tmp_path / "run", **{**options, "checkpoint_steps": 200})
+    train(photos, tmp_path / "run", **{**options, "learning_rate": 1e-3})  # which is what was said
+
+
+def test_a_judged_loss_that_is_no_number_is_a_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "judge", Mock(return_value={"loss": math.nan, "accuracy": 0.5}))
+    with pytest.raises(ConfigError, match=r"the training diverged .*; remove .*\.run\.part and start again"):
+        train(photos, tmp_path / "run", epochs=1)
 
 
 def test_features_of_what_is_no_siamese_run_are_refused(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -270,7 +528,11 @@ def launched(processes: int, *arguments: object) -> subprocess.CompletedProcess[
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) -> None:
     # SGD: AdamW makes a whole step of a gradient that is rounding error.
-    options = {**SMALL, "dropout": 0, "freeze_batch_norm": True, "optimiser": "sgd", "learning_rate": 0.01}
+    # Ten series, three a step, in two parts of two processes: one has less to do, and nothing in the last step.
+    options = {
+        **SMALL, "dropout": 0, "freeze_batch_norm": True, "optimiser": "sgd", "learning_rate": 0.01,
+        "val_fraction": 0.1, "batch_photos": 9, "accumulate": 2,
+    }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**options, "mlp_hidden_dims": [8]}))
     told = {}
     for processes in (1, 2):
@@ -281,6 +543,7 @@ def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) 
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["processes"] == processes
+        assert json.loads(done.stdout)["comparisons"]["train"] == 22
         told[processes] = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert told[1][0]["stop_loss"] - told[1][2]["stop_loss"] > 1e-3, "nothing was learned"
     for one, two in zip(told[1], told[2], strict=True):

@@ -366,6 +366,25 @@ def test_a_vector_does_not_depend_on_what_else_was_asked_for(tmp_path: Path) -> 
     assert ((exact.astype(float) * fast).sum(1) / lengths).min() > 0.999
 
 
+def test_models_of_empty_spaces_are_built_while_the_processes_start(photo_folder: Path, tmp_path: Path) -> None:
+    features = {"cnn": CnnConfig(model="resnet18", weights="random"), "iqa": IqaConfig()}
+
+    def first(name: str, trace: Path) -> float:
+        events = json.loads(trace.read_text())
+        return min(float(event["ts"]) for event in events if event["name"] == name)
+
+    config, trace = ExtractConfig(features=features, device="cpu"), tmp_path / "trace.json"
+    extract([photo_folder], tmp_path / "S", config, profile=trace)
+    assert first("build cnn", trace) < first("read and hash", trace)
+    make_picture(9).save(photo_folder / "another.png")
+    extract([photo_folder], tmp_path / "S", config, profile=trace)  # of a space with vectors this could be a copy
+    assert first("build cnn", trace) > first("read and hash", trace)
+    (photo_folder / "copy.png").write_bytes((photo_folder / "another.png").read_bytes())
+    report = extract([photo_folder], tmp_path / "S", config)
+    assert report.phases is not None
+    assert "build cnn" not in report.phases.seconds
+
+
 def test_the_profile_is_a_trace_of_all_phases(photo_folder: Path, tmp_path: Path) -> None:
     report = extract([photo_folder], tmp_path / "S", ExtractConfig(), profile=tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())

@@ -19,6 +19,9 @@ from photorank.errors import PhotoError
 from photorank.photos import photo_key
 from photorank.photos.shards import Member, Place
 from photorank.stages import loader
+from photorank.stages.child import LoadOptions
+from photorank.stages.children import Children
+from photorank.stages.cores import cores
 from photorank.stages.pixels import Pixels, PixelSource
 from photorank.stages.places import Places
 from tests.conftest import make_picture
@@ -237,6 +240,32 @@ def test_the_photos_of_comparisons_are_found_in_a_folder_and_in_an_archive(photo
     photos[0].unlink()
     with pytest.raises(PhotoError, match=r"00\.png is not there; say with --photos"):
         resolve(table, read_comparisons(table), root, Places(root).key_of, 0.5, 0)
+    with tarfile.open(root / "rest.tar.gz", "w:gz") as archive:
+        archive.add(root / "series-1", "series-0")
+    with pytest.raises(
+        PhotoError, match=r"is not there; .*rest\.tar\.gz is compressed: decompress it to a plain \.tar"
+    ):
+        resolve(table, read_comparisons(table), root, Places(root).key_of, 0.5, 0)
     photos[0].write_bytes(b"")
     with pytest.raises(PhotoError, match=r"00\.png is empty; training needs every photo"):
         resolve(table, read_comparisons(table), root, Places(root).key_of, 0.5, 0)
+
+
+def test_trainings_on_one_machine_share_the_cores_that_they_may_use(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[LoadOptions] = []
+
+    def children(features: object, options: LoadOptions) -> Children:
+        asked.append(options)
+        return Children(features, options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("photorank.stages.pixels.Children", children)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(3, 13)), raising=False)
+    for processes in ("1", "4", "20"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        PixelSource(*located(photos), PAPER).__exit__()
+    assert [options.processes for options in asked] == [10, 2, 1]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert cores() == 7

@@ -94,7 +94,7 @@ def test_another_seed_gives_another_run(work: Path, tmp_path: Path) -> None:
 def test_tensorboard_shows_the_log_by_epoch_and_the_figures(work: Path) -> None:
     told = EventAccumulator(str(work / "run" / "events")).Reload()
     log = [json.loads(line) for line in (work / "run" / "log.jsonl").read_text().splitlines()]
-    for name in ("train_loss", "stop_loss"):
+    for name in ("train_loss", "train_accuracy", "stop_loss", "stop_accuracy"):
         shown = told.Scalars(f"epoch/{name}")
         assert [each.step for each in shown] == [row["epoch"] for row in log]
         np.testing.assert_allclose([each.value for each in shown], [row[name] for row in log], rtol=1e-6)

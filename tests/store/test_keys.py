@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photorank.errors import StoreError
-from photorank.store import KeyIndex, as_keys, keys_from_arrow
+from photorank.store import KeyIndex, KeySet, as_keys, keys_from_arrow
 from tests.store.helpers import some_keys
 
 # Few different first and last bytes, so that equal prefixes and equal keys are common.
@@ -31,6 +34,28 @@ def test_the_index_answers_like_a_dict(held: list[bytes], asked: list[bytes]) ->
     assert index.find(as_keys(asked)).tolist() == [first.get(key, -1) for key in asked]
 
 
+@given(st.lists(planted, max_size=60), st.lists(planted, max_size=40))
+def test_a_set_of_keys_answers_like_a_set(added: list[bytes], asked: list[bytes]) -> None:
+    keys = KeySet()
+    for key in added:
+        keys.add(key)
+    assert len(keys) == len(set(added))
+    assert [key in keys for key in asked] == [key in set(added) for key in asked]
+
+
+def test_a_set_of_many_keys_takes_half_the_memory_of_a_set() -> None:
+    some = [key.tobytes() for key in some_keys(50_000)]
+    tracemalloc.start()
+    keys, before = KeySet(), tracemalloc.get_traced_memory()[0]
+    for key in some:
+        keys.add(key)
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert taken < 50_000 * 48  # a set: 80 bytes for each of the keys, and 42 of its own
+    assert all(key in keys for key in some)
+    assert not any(key.tobytes() in keys for key in some_keys(1000, seed=9))
+
+
 def test_many_keys_with_duplicates() -> None:
     keys = some_keys(50_000)
     index = KeyIndex(np.concatenate([keys, keys[::-1]]))
@@ -38,6 +63,19 @@ def test_many_keys_with_duplicates() -> None:
     order = np.random.default_rng(1).permutation(50_000)
     assert (index.find(keys[order]) == order).all()
     assert (index.find(some_keys(100, seed=9)) == -1).all()
+
+
+@pytest.mark.parametrize("place", [7, 20, 31])
+def test_many_keys_that_share_their_first_bytes_are_found_in_no_time(place: int) -> None:
+    """As those of another program may: numbers, padded with zeros."""
+    numbers = np.random.default_rng(0).permutation(60_000).astype(">u4")
+    keys = np.zeros((60_000, 32), np.uint8)
+    keys[:, place - 3 : place + 1] = numbers.view(np.uint8).reshape(-1, 4)
+    index = KeyIndex(np.concatenate([keys[:40_000], keys[:20_000]]))
+    started = time.process_time()
+    found = index.find(keys)
+    assert time.process_time() - started < 2  # trying them one by one took a minute
+    assert (found == np.where(np.arange(60_000) < 40_000, np.arange(60_000), -1)).all()
 
 
 def test_what_is_taken_as_keys() -> None:

@@ -226,6 +226,40 @@ def test_a_batch_in_parts_is_the_same_step() -> None:
         torch.testing.assert_close(each, parts.model.state_dict()[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_filler_is_left_out_where_there_is_something_else_and_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = comparisons([4, 2])
+    pixels = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1))
+    trainer, _ = trained(data, pixels, batch_photos=9, accumulate=4, freeze_batch_norm=False, momentum=0)
+    seen = [each for name, each in trainer.model.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert {int(each) for each in seen} == {4}, "two series in each of two epochs"
+    monkeypatch.setattr(Accelerator, "process_index", 3)
+    monkeypatch.setattr(Accelerator, "num_processes", 4)
+    (filler,) = trainer.parts(0, 0, np.arange(len(data)))
+    assert filler.filler
+    before = copy.deepcopy(trainer.model.state_dict())
+    trainer.step([filler], iter([pixels[filler.photos]]), len(data), 0.0)
+    assert all(torch.equal(each, before[name]) for name, each in trainer.model.state_dict().items())
+
+
+def test_no_more_features_are_on_the_device_than_those_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = comparisons([4, 3, 4])
+    pixels = torch.randint(0, 256, (11, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1))
+    trainer, _ = trained(data, pixels, batch_photos=4)
+    whole = trainer.embed(Memory(pixels), np.arange(11))
+    taken: list[int] = []
+
+    def gather(features: Tensor) -> Tensor:
+        taken.append(len(features))
+        return torch.stack([features, features + 1]).flatten(0, 1)
+
+    monkeypatch.setattr(trainer.accelerator, "gather", gather)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)  # the other one has the features of its photos
+    found = trainer.embed(Memory(pixels), np.arange(11))
+    assert taken == [2, 2, 2]
+    torch.testing.assert_close(found[0::2], whole[0::2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[1::2], whole[0:10:2] + 1, rtol=1e-4, atol=1e-5)
+
+
 def test_features_and_margins_are_those_of_the_model() -> None:
     data = comparisons([4, 3])
     pixels = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from photorank.comparisons import hold_out
 from photorank.config import HeadConfig
+from photorank.metrics import correct
 from photorank.models.prediction import margins, margins_of
 from photorank.training.fusion import Plan, Trained, train_head, train_heads
 from photorank.training.stacked_optimisers import Optimiser
@@ -73,6 +75,19 @@ def test_in_bfloat16_a_member_ends_nearly_where_it_ends_alone() -> None:
         assert np.sqrt((difference**2).mean()) < 0.05 * all_margins(alone).std()
 
 
+@pytest.mark.parametrize("options", [{}, {"loss": "listmle"}, {"head": "difference"}], ids=str)
+def test_the_log_says_how_often_each_member_is_right(options: dict[str, object]) -> None:
+    features, data = DATA
+    still = {"learning_rate": 1e-9, "dropout": 0.0, "epochs": 1, "stop_fraction": 0.3}
+    plans = [plan(seed, fold, **still, **options) for seed, fold in ((0, 0), (1, 1), (2, 1))]
+    for each, trained in zip(plans, together(plans), strict=True):
+        stopping = hold_out(data.series[each.rows], 0.3, each.config.seed + 1)
+        (row,) = trained.history.epochs
+        for what, rows in (("train", each.rows[~stopping]), ("stop", each.rows[stopping])):
+            right = correct(margins_of(trained.model, features, data, rows), data.p_left[rows])
+            assert row[f"{what}_accuracy"] == pytest.approx(np.nanmean(right), abs=1e-6)
+
+
 def test_options_of_a_row_may_differ_within_a_stack() -> None:
     plans = [plan(0, 0, learning_rate=rate, dropout=dropout) for rate, dropout in ((1e-3, 0.0), (1e-2, 0.3))]
     for each, stacked in zip(plans, together(plans), strict=True):
@@ -94,7 +109,7 @@ def test_optimisers_are_pytorchs(kind: str) -> None:
     configs = [config(optimiser=kind, learning_rate=rate, weight_decay=0.1) for rate in (0.01, 0.1)]
     generator = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(2, 5, generator=generator), torch.randn(6, 2, 5, generator=generator)
-    moving = torch.tensor([[1.0, 1.0], [1, 0], [0, 1], [1, 1], [1, 0], [1, 1]]).unsqueeze(2)
+    moving = [[True, True], [True, False], [False, True], [True, True], [True, False], [True, True]]
     values, ours = start.clone(), Optimiser(configs, 5)
     for gradient, rows in zip(gradients, moving, strict=True):
         ours.step(values, gradient, rows)
