@@ -7,12 +7,13 @@ call what is here.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from photorank.errors import PhotoError
 from photorank.photos.finding import unread
@@ -26,7 +27,8 @@ MAX_PIXELS = 178_956_970
 Fit: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Height and width of a photo → those that it will be resized to."""
 _BEGINNING = 1 << 18
-"""Bytes; EXIF takes 64 KB and comes first."""
+"""Bytes, in which all EXIF is of the files that begin with it."""
+_EXIF_COMES_FIRST = (b"\xff\xd8\xff", b"FUJIFILMCCD-RAW")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,15 @@ def photo_details(data: bytes) -> tuple[str | None, str | None]:
 
 
 def read_exposure(path: str) -> Exposure:
-    """How the photo at a path was exposed, by what the beginning of the file says; nothing where it cannot be read."""
+    """How the photo at a path was exposed; nothing where it cannot be read."""
     try:
         with Path(path).open("rb", buffering=0) as file:
-            return exposure(read_header(file.read(_BEGINNING)).exif)
-    except OSError:
+            data = file.read(_BEGINNING)
+            if len(data) < _BEGINNING or data.startswith(_EXIF_COMES_FIRST):
+                return exposure(read_header(data).exif)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                return exposure(read_header(cast(bytes, mapped)).exif)
+    except (OSError, ValueError):  # ValueError: emptied meanwhile
         return Exposure()
 
 

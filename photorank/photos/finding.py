@@ -41,7 +41,7 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[PhotoFiles, li
     Raises PhotoError where a named path does not exist.
     """
     search = _Search()
-    for path in paths:
+    for path in [paths] if isinstance(paths, str | bytes | os.PathLike) else paths:
         search.name(os.fsdecode(path))
     while search.links:
         links, search.links = sorted(search.links), []

@@ -117,19 +117,21 @@ def by_name(shots: Sequence[Shot], series: Sequence[str]) -> Grouping:
 
 def _originals(shots: Sequence[Shot], order: Sequence[int], within: Sequence[str]) -> list[int]:
     """For each photo the one that stands for it; of copies that is the first by path."""
+    keys = [(name, shot.key) for name, shot in zip(within, shots, strict=True)]
     first: dict[tuple[str, bytes], int] = {}
     pictures: dict[tuple[str, str], int] = {}
     for at in order:
-        first.setdefault((within[at], shots[at].key), at)
+        first.setdefault(keys[at], at)
         if is_beside_raw(shots[at].path):
             pictures.setdefault((within[at], _stem(shots[at].path)), at)
-    originals = [first[within[at], shots[at].key] for at in range(len(shots))]
+    beside: dict[int, int] = {}  # RAW → what stands for the picture beside it
+    joined: dict[tuple[str, bytes], int] = {}  # so that its copies, whose names say nothing, stand there too
     for at in order:
-        beside = pictures.get((within[at], _stem(shots[at].path)))
-        if beside is not None and is_raw_name(shots[at].path) and _same_time(shots[at], shots[beside]):
-            originals[at] = originals[beside]
-    # A copy of a RAW in another folder stands where that RAW stands.
-    return [originals[original] for original in originals]
+        picture = pictures.get((within[at], _stem(shots[at].path)))
+        if picture is not None and is_raw_name(shots[at].path) and _same_time(shots[at], shots[picture]):
+            beside[at] = first[keys[picture]]
+            joined.setdefault(keys[at], beside[at])
+    return [beside.get(at, joined.get(key, first[key])) for at, key in enumerate(keys)]
 
 
 def _stem(path: str) -> str:

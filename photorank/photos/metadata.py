@@ -73,22 +73,24 @@ class Exposure(NamedTuple):
 
 
 def read_header(data: bytes) -> Header:
-    """Ranges and EXIF of a photo's bytes, whatever they are."""
-    if data.startswith(b"\xff\xd8\xff"):
+    """Ranges and EXIF of a photo's bytes, whatever they are. Only slices are asked for of anything but a JPEG, so that
+    a mapped file does: the EXIF of most kinds may be anywhere in it."""
+    beginning = data[:16]
+    if beginning.startswith(b"\xff\xd8\xff"):
         return _read_jpeg(data)
+    if _order(data) is not None:  # a TIFF file is what EXIF took its structure from
+        return Header([(0, len(data))], data, False)
     exif = b""
-    if _order(data) is not None:
-        exif = data  # a TIFF file is what EXIF took its structure from
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if beginning.startswith(b"\x89PNG\r\n\x1a\n"):
         exif = next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), b"")
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    elif beginning.startswith(b"RIFF") and beginning[8:12] == b"WEBP":
         exif = next((data[start:end] for name, start, end in _riff_chunks(data) if name == b"EXIF"), b"")
     elif heif.kind(data) is not None:
         exif, turned = heif.exif_and_orientation(data)
         return Header([(0, len(data))], exif.removeprefix(_EXIF), False, turned)
-    elif data.startswith(_LIKE_TIFF):  # the RAWs of Olympus and Panasonic, TIFFs but for their third and fourth byte
+    elif beginning.startswith(_LIKE_TIFF):  # RAWs of Olympus and Panasonic, TIFFs but for their third and fourth byte
         exif = tiff_of(data)
-    elif data.startswith(b"FUJIFILMCCD-RAW"):  # begins with a whole JPEG
+    elif beginning.startswith(b"FUJIFILMCCD-RAW"):  # begins with a whole JPEG
         start, size = (_number(data[at : at + 4], "big") for at in (84, 88))
         exif = _read_jpeg(data[start : start + size]).exif
     return Header([(0, len(data))], exif.removeprefix(_EXIF), False)
@@ -96,7 +98,9 @@ def read_header(data: bytes) -> Header:
 
 def tiff_of(data: bytes) -> bytes:
     """The TIFF that a RAW is but for its third and fourth byte; anything else as it is."""
-    return data[:2] + (b"*\0" if data.startswith(b"II") else b"\0*") + data[4:] if data.startswith(_LIKE_TIFF) else data
+    if not data[:4].startswith(_LIKE_TIFF):
+        return data
+    return data[:2] + (b"*\0" if data[:2] == b"II" else b"\0*") + data[4:]
 
 
 def orientation_segment(orientation: int) -> bytes:
@@ -200,9 +204,9 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _order(tiff: bytes) -> Order | None:
-    if tiff.startswith((b"II*\0", b"II+\0")):
+    if tiff[:4] in (b"II*\0", b"II+\0"):
         return "little"
-    return "big" if tiff.startswith((b"MM\0*", b"MM\0+")) else None
+    return "big" if tiff[:4] in (b"MM\0*", b"MM\0+") else None
 
 
 def _number(value: bytes, order: Order | None) -> int:

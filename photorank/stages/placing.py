@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,12 +96,14 @@ def _is_same(path: str, target: Path, how: How) -> bool:
 
 
 def _copy(path: str, target: Path) -> None:
-    """Copy with times and permissions; a copy that was stopped half-way is not left."""
-    copy = target.open("xb")
+    """Copy with times and permissions; only a whole copy has the name. FileExistsError where something has it."""
+    part = target.with_name(f".{secrets.token_hex(4)}.part")
     try:
-        with copy, Path(path).open("rb") as original:
+        with part.open("xb") as copy, Path(path).open("rb") as original:
             shutil.copyfileobj(original, copy, 1 << 20)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+        # Renaming replaces what is there, on most systems: the name is taken first, by an empty file of our own.
+        target.open("xb").close()
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     shutil.copystat(path, target)

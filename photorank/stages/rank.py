@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from photorank.photos.finding import find_photos
 from photorank.photos.grouping import GAP, Grouping
 from photorank.reports.reasons import reasons
 from photorank.runs import Run, load_run
-from photorank.stages.cache import cache_store
+from photorank.stages.cache import cache_store, passing_store
 from photorank.stages.deciding import Keep, order
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
@@ -95,11 +94,7 @@ def rank(
     if series_by != "time":
         series_of(found, series_by)  # what is wrong with a CSV is said before the work
     with ExitStack() as stack:
-        if store is None:
-            cache = cache_store().parent
-            cache.mkdir(parents=True, exist_ok=True)
-            store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="no-store-", dir=cache))) / "store"
-        opened = FeatureStore.create(store)
+        opened = FeatureStore.create(store or stack.enter_context(passing_store()))
         features = [
             own.named(each, config.features.values()) if each.spec["kind"] == "own" else each for each in run.features
         ]

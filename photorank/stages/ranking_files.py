@@ -40,7 +40,8 @@ def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
         for name in ("ranking.csv", "ranking.parquet"):
             part = out / f".{name}.part"
             if name.endswith(".csv"):
-                flat.to_csv(part, index=False)
+                # Python before 3.13 quotes a lone \r only where lines end with one.
+                flat.to_csv(part, index=False, lineterminator="\r\n")
             else:
                 pa.parquet.write_table(whole, part)
             part.replace(out / name)

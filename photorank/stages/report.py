@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from photorank.errors import PhotoError
 from photorank.photos import decode_photo, photo_key, read_photo
 from photorank.photos.thumbnails import Thumbnails, thumbnail_size
 from photorank.reports.page import Head, write_pages
+from photorank.stages.cache import passing_store
 from photorank.stages.pipeline import Failure, Progress
 from photorank.stages.workers import each
 
@@ -34,7 +34,7 @@ def write_report(
     """
     config = config or ExtractConfig()
     with ExitStack() as stack:
-        folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="photorank-")))
+        folder = store or stack.enter_context(passing_store())
         thumbnails = Thumbnails(folder)
         paths = {str(key): str(path) for key, path in zip(table["key"], table["path"], strict=True)}
         missing = {path: key for key, path in paths.items() if thumbnails.read(bytes.fromhex(key)) is None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from photorank.extractors.likeness import LIKENESS
 from photorank.photos import read_exposure
 from photorank.photos.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
 from photorank.store import FeatureStore
+
+_BETWEEN_PATHS = re.compile(r"; (?=/|\\\\|[A-Za-z]:[\\/])")
+"""Between the absolute paths in one cell of ranking.csv."""
 
 
 def group(
@@ -43,7 +47,8 @@ def group(
 
 def series_of(paths: Sequence[str], series_by: str) -> list[str]:
     """The series of each photo, by what needs no look at it: `folder`, `all` (one series), or a CSV with columns
-    `path, series` (paths absolute or relative to the CSV's folder); ConfigError where that names none for a photo."""
+    `path, series`, paths absolute or relative to the CSV's folder, as ranking.csv is one; ConfigError where that names
+    none for a photo."""
     if series_by == "folder":
         return [as_text(str(Path(path).parent)) for path in paths]
     if series_by == "all":
@@ -55,11 +60,14 @@ def series_of(paths: Sequence[str], series_by: str) -> list[str]:
             f"{series_by!r} is neither"
         )
     try:
-        table = pd.read_csv(file, dtype=str, encoding="utf-8-sig")
-        given = {
-            os.path.abspath(file.parent / plain(path)): plain(name)
-            for path, name in zip(table["path"], table["series"], strict=True) if isinstance(name, str)
-        }  # fmt: skip
+        # A series may be called NA or null.
+        table = pd.read_csv(file, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+        rows = list(zip(map(plain, table["path"]), map(plain, table["series"]), strict=True))
+        given = {os.path.abspath(file.parent / path): name for path, name in rows if name}
+        if "copies" in table:  # of a ranking, in which they have no row of their own
+            for (_, name), cell in zip(rows, table["copies"], strict=True):
+                for path in _BETWEEN_PATHS.split(plain(cell)) if name else ():
+                    given.setdefault(path, name)
     except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
         raise ConfigError(f"{file} is not a CSV with the columns path and series") from error
     unnamed = [path for path in paths if as_text(path) not in given]

@@ -40,21 +40,23 @@ def write_sidecars(
     """Put `MARKS` into the sidecars of a ranking's photos and their copies; undecided ones are left alone.
 
     `lightroom`: `IMG.xmp`; `darktable`: `IMG.CR2.xmp`. Only the two marks change in a sidecar that is there, and those
-    that it has already are left alone unless `overwrite`. One that cannot be parsed, read or written is reported, and
-    the others are done.
+    that it has already are left alone unless `overwrite`. One that cannot be parsed, read or written, or that photos of
+    several rows would share, is reported, and the others are done.
     """
     report = SidecarsReport()
-    wanted: dict[Path, dict[str, bool]] = {}
-    for path, keep, copies in zip(ranking["path"], ranking["keep"], ranking["copies"], strict=True):
-        if not pd.isna(keep):
-            for each in (path, *copies):
-                wanted.setdefault(_sidecar(each, style), {})[each] = bool(keep)
-    for sidecar, photos in wanted.items():
+    rows: dict[Path, dict[int, str]] = {}
+    for row, (path, copies) in enumerate(zip(ranking["path"], ranking["copies"], strict=True)):
+        for each in (path, *copies):
+            rows.setdefault(_sidecar(each, style), {}).setdefault(row, each)
+    keeps = [None if pd.isna(keep) else bool(keep) for keep in ranking["keep"]]
+    for sidecar, photos in rows.items():
+        decided = [keep for row in photos if (keep := keeps[row]) is not None]
         try:
-            if len(set(photos.values())) > 1:
-                names = ", ".join(Path(photo).name for photo in sorted(photos))
-                raise PhotoError(f"is of photos to keep and not to keep ({names}); take --xmp-style darktable")
-            _write(sidecar, next(iter(photos.values())), overwrite, dry_run, report)
+            if decided and len(photos) > 1:
+                names = ", ".join(sorted(Path(photo).name for photo in photos.values()))
+                raise PhotoError(f"would be that of different photos ({names}); take --xmp-style darktable")
+            if decided:
+                _write(sidecar, decided[0], overwrite, dry_run, report)
         except PhotoError as error:
             report.failures.append(FailedPath(str(sidecar), str(error)))
         except OSError as error:

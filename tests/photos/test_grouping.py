@@ -96,6 +96,19 @@ def test_frames_of_one_time_do_not_chain() -> None:
     assert len(set(parts(by_time(*shots(alone, [1] * 12)[:1], np.stack(mixed))))) == 1
 
 
+@pytest.mark.parametrize("backup", ["/backup", "/z"])
+def test_a_copy_of_a_raw_stands_with_the_jpeg_whichever_folder_comes_first(backup: str) -> None:
+    time = "2024-01-01T12:00:00"
+    named = [(f"{backup}/IMG.CR2", b"r"), ("/trip/IMG.CR2", b"r"), ("/trip/IMG.JPG", b"j")]
+    made = [Shot(path, key, time) for path, key in named]
+    found = by_time(made, picture_vectors([1, 1, 1]))
+    assert found.original == [2, 2, 2]
+    # But a RAW whose own JPEG was made anew stays with that.
+    made += [Shot("/edited/IMG.CR2", b"r", time), Shot("/edited/IMG.JPG", b"k", time)]
+    found = by_time(made, picture_vectors([1] * 5))
+    assert (found.original[1], found.original[3:]) == (2, [4, 4])
+
+
 def test_without_a_time_names_that_follow_one_another_are_a_series() -> None:
     names = ["IMG_0008", "IMG_0009", "IMG_0010", "IMG_0014", "DSC_0015", "sharp", "soft", "b/IMG_0011"]
     made = [Shot(f"/p/{name}.jpg", name.encode()) for name in names]

@@ -1,6 +1,8 @@
 """Kept frames copied and linked: nothing is overwritten, moved or deleted."""
 
+import shutil
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pytest
@@ -65,6 +67,22 @@ def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Pa
     ]
     assert sorted(contents(out)) == ["1.CR2", "1.jpg"]
     assert contents(out)["1.jpg"] == b"photo b/1.jpg"
+
+
+def test_only_a_whole_copy_has_the_name_of_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out"
+    really, during = shutil.copyfileobj, []
+
+    def slowly(original: IO[bytes], copy: IO[bytes], length: int) -> None:
+        really(original, copy, length)
+        during.append([path for path in out.iterdir() if not path.name.startswith(".")])
+        (out / "1.jpg").write_bytes(b"somebody else's")  # who was quicker
+
+    monkeypatch.setattr(shutil, "copyfileobj", slowly)
+    done = place(table.iloc[1:2], out, "copy")
+    assert during[0] == []
+    assert [Path(target).name for _, target in done.placed] == ["1_2.jpg"]
+    assert contents(out) == {"1.jpg": b"somebody else's", "1_2.jpg": b"photo b/1.jpg"}
 
 
 def test_where_no_links_can_be_made_a_sentence_says_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ from photorank.photos.finding import find_photos
 from photorank.photos.grouping import Grouping
 from photorank.stages.extract import compute
 from photorank.stages.fit_head import choose_spaces
+from photorank.stages.ranking_files import write_ranking
 from photorank.stages.series import group, series_of
 from photorank.store import FeatureStore
 from tests.conftest import SHARED, make_picture
@@ -118,6 +120,22 @@ def test_a_csv_names_photos_and_series_that_a_spreadsheet_would_take_for_formula
     rows = ['"{}","{}"'.format(name.replace('"', '""'), inert(f"={at}")) for at, name in enumerate(shown)]
     (tmp_path / "series.csv").write_text("\n".join(["path,series", *rows]), encoding="utf-8-sig")
     assert series_of(paths, str(tmp_path / "series.csv")) == [f"={at}" for at in range(len(names))]
+
+
+def test_a_written_ranking_names_series_and_those_of_copies_too(tmp_path: Path) -> None:
+    names = ["a\rb.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    series = ["NA", "null", "None", "a\rb"]
+    paths = [str(tmp_path / name) for name in names]
+    copies = [[str(tmp_path / "copies; of" / name), str(tmp_path / f"=\udcff{name}")] for name in names]
+    table = pd.DataFrame({"path": paths, "key": "00", "series": series, "rank": 1, "score": 0.0, "p_best": 1.0})
+    table["keep"] = pd.array([True] * 4, dtype="boolean")
+    write_ranking(table.assign(reasons=[[]] * 4, copies=copies, bracket=None), tmp_path)
+    for asked in (paths, *zip(*copies, strict=True)):
+        assert series_of(asked, str(tmp_path / "ranking.csv")) == series
+    (tmp_path / "named.csv").write_text("path,series,copies\nx.jpg,,\ny.jpg,NA,x.jpg\n")
+    assert series_of([str(tmp_path / "y.jpg")], str(tmp_path / "named.csv")) == ["NA"]
+    with pytest.raises(ConfigError, match=r"names no series for .*x\.jpg"):
+        series_of([str(tmp_path / "x.jpg")], str(tmp_path / "named.csv"))
 
 
 def test_one_series_of_all_and_what_is_none_of_the_ways(tmp_path: Path) -> None:

@@ -90,11 +90,24 @@ def test_what_cannot_be_done_is_reported_and_the_others_are_done(tmp_path: Path)
     assert errors.pop("a.xmp").startswith("is no XMP (")
     assert errors.pop("b.xmp").startswith("cannot be read (")
     assert errors.pop("c.xmp").startswith("cannot be read (")
-    assert errors.pop("d.xmp") == "is of photos to keep and not to keep (d.jpg, d.png); take --xmp-style darktable"
+    assert errors.pop("d.xmp") == "would be that of different photos (d.jpg, d.png); take --xmp-style darktable"
     assert errors == {"e.xmp": "is empty"}
     assert [Path(path).name for path, _ in report.written] == ["f.xmp"]
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("keeps", [(True, True), (True, None), (None, False)])
+def test_a_sidecar_that_different_photos_would_share_is_left_alone(
+    tmp_path: Path, keeps: tuple[bool | None, bool | None]
+) -> None:
+    table = photos(tmp_path, a__jpg=keeps[0], a__png=keeps[1], b__jpg=None, b__png=None)
+    report = write_sidecars(table)
+    assert [(Path(each.path).name, each.error) for each in report.failures] == [
+        ("a.xmp", "would be that of different photos (a.jpg, a.png); take --xmp-style darktable")
+    ]
+    assert not list(tmp_path.glob("*.xmp"))
+    assert not write_sidecars(table, "darktable").failures
 
 
 def test_of_a_link_the_file_that_it_leads_to_is_changed(tmp_path: Path) -> None:

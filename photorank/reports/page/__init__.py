@@ -167,7 +167,7 @@ def _frame(row: Mapping[str, Any], missing: Mapping[str, str]) -> dict[str, Any]
         "path": _text(path), "name": _text(Path(path).name), "url": _url(path), "key": row["key"],
         "rank": int(row["rank"]), "p": _number(row["p_best"]), "score": _number(row["score"]),
         "keep": _decision(row["keep"]), "reasons": [_text(each) for each in _listed(row.get("reasons"))],
-        "copies": [_text(each) for each in _listed(row.get("copies"))],
+        "copies": [_text(Path(each).name) for each in _listed(row.get("copies"))],
     }  # fmt: skip
     bracket = row.get("bracket")
     if isinstance(bracket, str):

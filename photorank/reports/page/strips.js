@@ -75,7 +75,7 @@ function drawFrame(frame) {
 }
 
 function remarks(frame) {
-  const copies = frame.copies.map((each) => visible(each.split(/[/\\]/).pop())).join(", ");
+  const copies = frame.copies.map(visible).join(", ");
   const lines = [
     frame.bracket && ["bracket", `exposure bracket ${visible(frame.bracket)}: kept together`],
     ...frame.reasons.map((reason) => ["reason", visible(reason)]),
