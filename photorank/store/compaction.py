@@ -54,6 +54,7 @@ def forget_in_space(space: Space, keys: KeyArray) -> int:
     aside = {segment: read_commit(path, segment) for segment, path in put_aside(commits).items()}
     hidden = {segment: commit for segment, commit in (aside | records).items() if segment not in view.segments}
     remove_segments(space.path, [each for each, commit in hidden.items() if (index.find(commit.keys) >= 0).any()])
+    view.read(np.empty(0, np.int64), verify=False)  # opens every segment, while all of them are there
     for commit in view.commits:
         if (index.find(commit.keys) >= 0).any():
             _rewrite(space, view, [commit], keys, {"operation": "forget"})

@@ -100,7 +100,7 @@ def test_options_without_the_one_that_they_are_of_are_refused(options: list[str]
 
 def test_a_written_ranking_is_inert_in_a_spreadsheet_and_read_back_as_it_was(tmp_path: Path) -> None:
     names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\ttab", "'=quoted", "'plain", "<img src=x onerror=alert(1)>"]
-    names += ['"quotes", commas', "two\nlines", "two\rlines", "\u202egpj.\u202c", "\udcff"]
+    names += ['"quotes", commas', "two\nlines", "two\rlines", "\u202egpj.\u202c", "\udcff", "an even number"]
     shown = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     table = pd.DataFrame({"path": pd.Series(names, dtype=object), "key": "00", "series": shown[::-1]})
     table = table.assign(rank=1, score=-0.5, p_best=1.0, keep=pd.array([True] * len(names), dtype="boolean"))

@@ -157,3 +157,13 @@ def test_an_unfinished_segment_is_invisible_and_no_damage(space: Space) -> None:
     (space.path / "vectors" / leftover / "zarr.json").write_bytes(b"{")
     assert len(FeatureStore.open(space.path.parent.parent).space("clip")) == 2
     assert space.verify() == []
+
+
+def test_all_of_one_segment_is_forgotten_and_more_of_another(space: Space) -> None:
+    keys, rows = some_keys(4), some_rows(4)
+    space.append(keys[:2], rows[:2])
+    space.append(keys[1:], rows[1:])
+    store = FeatureStore.open(space.path.parent.parent)
+    store.forget(keys[:2])
+    np.testing.assert_array_equal(store.space("clip").load()[0], keys[2:])
+    assert store.verify() == []

@@ -46,7 +46,20 @@ function isChanged(frame) {
   return keep !== null && keep !== frame.keep;
 }
 
+/** Take an entry as the browser has it: another tab may have chosen since. */
+function reread(name) {
+  if (!kept) return;
+  try {
+    const text = localStorage.getItem(name);
+    if (text === null) shelf.delete(name);
+    else shelf.set(name, readChoice(text));
+  } catch {
+    kept = false;
+  }
+}
+
 function choose(frame, change) {
+  reread(entryOf(frame));
   const choice = { ...choiceOf(frame), ...change };
   const isNone = choice.keep === null && choice.stars === 0;
   if (isNone) shelf.delete(entryOf(frame));

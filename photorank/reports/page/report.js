@@ -161,8 +161,11 @@ document.addEventListener("keydown", (event) => {
     const onButton = target.closest("button") && (event.key === "Enter" || event.key === " ");
     if (action === undefined || onButton || !here()) return;
     const isThere = zoom.open || target.closest(".frame");
+    const moves = event.key.startsWith("Arrow");
     if (!isThere) goTo(current); // the first key shows where one is
-    if (isThere || !event.key.startsWith("Arrow")) ACTIONS[action](current);
+    // A key that is held down goes on moving, but decides once: Enter would accept series that nobody saw.
+    const decides = event.key === "Enter" ? isThere && !event.repeat : !moves && !event.repeat;
+    if (decides || (isThere && moves)) ACTIONS[action](current);
   }
   event.preventDefault();
 });
@@ -207,6 +210,14 @@ document.getElementById("theme").addEventListener("click", () => {
   } catch {
     kept = false;
   }
+});
+addEventListener("storage", (event) => { // another tab chose
+  for (const frame of report.series.flatMap((series) => series.frames)) {
+    if (event.key !== null && event.key !== entryOf(frame)) continue;
+    reread(entryOf(frame));
+    update(frame);
+  }
+  tellFigures();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
   setTheme(document.documentElement.dataset.theme ?? ""));

@@ -1,6 +1,7 @@
 """The report in a browser: Chromium without a window, keys pressed for real. Where there is none, all is skipped."""
 
 import csv
+import json
 import os
 import shutil
 import sys
@@ -190,6 +191,43 @@ def test_keys_move_and_choose_and_choices_stay(page: Page, report: Path) -> None
     page.press(Keys.ARROW_RIGHT, "0", "u")
     assert page.js(stars) == [0, 0, 0, 3, 0, 0]
     assert page.said() == []
+
+
+def test_a_key_that_is_held_decides_once(page: Page, report: Path) -> None:
+    page.open(report)
+    page.press(Keys.ENTER)
+    assert page.focused() == "a1.jpg"  # the first key only shows where one is
+    assert page.js("return localStorage.length") == 0
+    held = """for (const repeat of [false, true, true, true]) {
+        const event = new KeyboardEvent("keydown", {key: arguments[0], repeat, bubbles: true});
+        document.activeElement.dispatchEvent(event);
+    }"""
+    page.driver.execute_script(held, "Enter")
+    assert page.focused() == "b1.jpg"
+    accepted = page.js("return Object.keys(localStorage).length")
+    page.press("u")
+    assert page.js("return Object.keys(localStorage).length") == accepted, "the second series was not accepted"
+    page.driver.execute_script(held, "ArrowUp")
+    assert page.focused() == "a1.jpg"
+
+
+def test_two_tabs_do_not_lose_each_others_choices(page: Page, report: Path) -> None:
+    page.open(report)
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    try:
+        page.driver.get(report.as_uri())
+        page.wait(lambda: page.verdicts())
+        page.press(Keys.ARROW_RIGHT, "x")
+        page.driver.switch_to.window(first)
+        page.wait(lambda: page.verdicts()["a1.jpg"] == "✕ Reject (you)")
+        page.press(Keys.ARROW_RIGHT, "5")
+        (kept,) = page.js("return Object.values(localStorage)")
+        assert json.loads(kept) == {"keep": False, "stars": 5}
+    finally:
+        page.driver.switch_to.window(next(each for each in page.driver.window_handles if each != first))
+        page.driver.close()
+        page.driver.switch_to.window(first)
 
 
 def test_keys_are_left_alone_in_fields_and_with_ctrl(page: Page, report: Path) -> None:
