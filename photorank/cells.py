@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import csv
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _TAKEN_FOR_FORMULA = r"^(?='*[=+\-@\t\r\n])"
 _APOSTROPHE = r"^'(?='*[=+\-@\t\r\n])"
-"""What `inert` put before a cell."""
+"""What `csv_text` put before a cell."""
 
 
 def as_text(name: str) -> str:
@@ -18,24 +18,19 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def inert(cell: str) -> str:
-    """The cell behind an apostrophe where a spreadsheet would take it for a formula (CWE-1236); `plain` undoes it.
+def csv_text(table: pd.DataFrame) -> str:
+    """The table as a CSV, text behind an apostrophe where a spreadsheet would take it for a formula (CWE-1236).
 
-    A cell that looks as if this had been done to it gets one more, so that nothing is lost.
+    A cell that looks as if this had been done to it gets one more, so that nothing is lost; `plain_table` undoes it.
     """
-    return re.sub(_TAKEN_FOR_FORMULA, "'", cell)
-
-
-def plain(cell: str) -> str:
-    """The cell that `inert` made this one of; any other as it is."""
-    return re.sub(_APOSTROPHE, "", cell)
-
-
-def inert_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The table, each of its cells that is text as `inert` makes it; `plain_table` undoes it."""
-    return table.replace(_TAKEN_FOR_FORMULA, "'", regex=True)
+    table = table.replace(_TAKEN_FOR_FORMULA, "'", regex=True)
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" not in text:
+        return text
+    # A lone CR ends a line for whoever reads it, and Python's csv module does not think of quoting it.
+    return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def plain_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The table that `inert_table` made this one of."""
+    """The table as it was before `csv_text`."""
     return table.replace(_APOSTROPHE, "", regex=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import secrets
 from pathlib import Path
 
 import pandas as pd
 
-from photorank.cells import inert_table
+from photorank.cells import csv_text
 from photorank.errors import ComparisonsError
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -38,7 +37,7 @@ def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> 
         out.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             if out.suffix.lower() == ".csv":
-                file.write(_csv(table).encode())
+                file.write(csv_text(table).encode())
             else:
                 table.to_parquet(file, index=False)
             file.flush()
@@ -51,12 +50,3 @@ def write_comparisons(table: pd.DataFrame, out: Path, replace: bool = False) -> 
     finally:
         with contextlib.suppress(OSError):  # a folder that is none, say: then there is no part either
             part.unlink()
-
-
-def _csv(table: pd.DataFrame) -> str:
-    """The table as a CSV."""
-    text = inert_table(table).to_csv(index=False, lineterminator="\n")
-    if "\r" not in text:
-        return text
-    # A lone CR ends a line for whoever reads it, and Python's csv module does not think of quoting it.
-    return inert_table(table).to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

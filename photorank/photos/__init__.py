@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from photorank.errors import PhotoError
 from photorank.photos.finding import unread
@@ -26,6 +26,7 @@ MAX_PIXELS = 178_956_970
 """Twice the number from which Pillow warns of a decompression bomb; it refuses more by itself."""
 Fit: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Height and width of a photo → those that it will be resized to."""
+_Told = TypeVar("_Told")
 _BEGINNING = 1 << 18
 """Bytes, in which all EXIF is of the files that begin with it."""
 _EXIF_COMES_FIRST = (b"\xff\xd8\xff", b"FUJIFILMCCD-RAW")
@@ -101,15 +102,25 @@ def photo_details(data: bytes) -> tuple[str | None, str | None]:
 
 def read_exposure(path: str) -> Exposure:
     """How the photo at a path was exposed; nothing where it cannot be read."""
+    return _told(path, exposure, Exposure())
+
+
+def read_taken_at(path: str) -> str | None:
+    """`taken_at` of the photo at a path; None also where it cannot be read."""
+    return _told(path, lambda exif: details(exif)[0], None)
+
+
+def _told(path: str, tell: Callable[[bytes], _Told], nothing: _Told) -> _Told:
+    """What the EXIF of a file tells, with as little of it read as that is in; `nothing` where it cannot be read."""
     try:
         with Path(path).open("rb", buffering=0) as file:
             data = file.read(_BEGINNING)
             if len(data) < _BEGINNING or data.startswith(_EXIF_COMES_FIRST):
-                return exposure(read_header(data).exif)
+                return tell(read_header(data).exif)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return exposure(read_header(cast(bytes, mapped)).exif)
+                return tell(read_header(cast(bytes, mapped)).exif)
     except (OSError, ValueError):  # ValueError: emptied meanwhile
-        return Exposure()
+        return nothing
 
 
 def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS, fit: Fit | None = None) -> Photo:

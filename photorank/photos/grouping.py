@@ -123,24 +123,29 @@ def _originals(shots: Sequence[Shot], order: Sequence[int], within: Sequence[str
     for at in order:
         first.setdefault(keys[at], at)
         if is_beside_raw(shots[at].path):
-            pictures.setdefault((within[at], _stem(shots[at].path)), at)
+            pictures.setdefault((within[at], stem(shots[at].path)), at)
     beside: dict[int, int] = {}  # RAW → what stands for the picture beside it
     joined: dict[tuple[str, bytes], int] = {}  # so that its copies, whose names say nothing, stand there too
     for at in order:
-        picture = pictures.get((within[at], _stem(shots[at].path)))
-        if picture is not None and is_raw_name(shots[at].path) and _same_time(shots[at], shots[picture]):
+        picture = pictures.get((within[at], stem(shots[at].path)))
+        if (
+            picture is not None
+            and is_raw_name(shots[at].path)
+            and same_time(shots[at].taken_at, shots[picture].taken_at)
+        ):
             beside[at] = first[keys[picture]]
             joined.setdefault(keys[at], beside[at])
     return [beside.get(at, joined.get(key, first[key])) for at, key in enumerate(keys)]
 
 
-def _stem(path: str) -> str:
+def stem(path: str) -> str:
+    """The path without its ending, which a RAW and the picture beside it have in common."""
     return str(Path(path).with_suffix(""))
 
 
-def _same_time(one: Shot, other: Shot) -> bool:
-    """Whether nothing says that they are two shots: a clock that is read to the second."""
-    return one.taken_at is None or other.taken_at is None or one.taken_at[:19] == other.taken_at[:19]
+def same_time(one: str | None, other: str | None) -> bool:
+    """Whether nothing says that photos taken at these times are two shots: a clock that is read to the second."""
+    return one is None or other is None or one[:19] == other[:19]
 
 
 def _timelines(shots: Sequence[Shot], mains: Sequence[int]) -> Iterator[list[_Frame]]:
@@ -152,7 +157,7 @@ def _timelines(shots: Sequence[Shot], mains: Sequence[int]) -> Iterator[list[_Fr
         if shot.taken_at is not None:
             timed.setdefault((shot.camera or "", shot.exposure.serial or ""), []).append(at)
             continue
-        folder, name = os.path.split(_stem(shot.path))
+        folder, name = os.path.split(stem(shot.path))
         numbered = re.fullmatch(r"(.*?)([0-9]{1,18})", name, re.DOTALL)
         prefix, number = (numbered[1], int(numbered[2])) if numbered else (None, None)
         untimed.setdefault((folder, prefix), []).append(_Frame(at, None, False, number))

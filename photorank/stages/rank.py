@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from photorank.stages.deciding import Keep, order
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
 from photorank.stages.scoring import features_of, scores_of
-from photorank.stages.series import group, series_of
+from photorank.stages.series import beside, group, series_of
 from photorank.store import FeatureStore
 
 DEFAULT_RUN = Path(__file__).parents[1] / "default_run"
@@ -82,6 +82,7 @@ def rank(
 
     `series_by` and `gap` say what a series is (see `series.group`). Copies, and a RAW and its JPEG, are one row.
     With `thumbnails` the store keeps one of each photo that is decoded now, for a report.
+    A RAW that cannot be decoded is a copy of its JPEG too.
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
     the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
     no photos or none can be used, ConfigError for own code that is not named.
@@ -109,17 +110,24 @@ def rank(
                 f"none of the {extraction.photos} photos can be ranked; the first: {first.path}: {first.error}"
             )
         keys = [extraction.keys[path] for path in ranked]
-        table = _photos(ranked, keys, group(opened, ranked, keys, series_by, gap))
+        # The picture is what is ranked, so it does not matter that the RAW cannot be decoded.
+        raws = beside(failed, ranked)
+        extraction = replace(extraction, failures=[each for each in extraction.failures if each.path not in raws])
+        table = _photos(ranked, keys, group(opened, ranked, keys, series_by, gap), raws)
         values = features_of(opened, run, _packed(table["key"]))
     return Ranking(_decide(run, values, table, keep, min_confidence), extraction)
 
 
-def _photos(paths: Sequence[str], keys: Sequence[bytes], grouping: Grouping) -> pd.DataFrame:
-    """A row a photo: path, key, series, copies, bracket."""
+def _photos(paths: Sequence[str], keys: Sequence[bytes], grouping: Grouping, raws: Mapping[str, str]) -> pd.DataFrame:
+    """A row a photo: path, key, series, copies (and the RAWs, by path, that are beside it or one of them), bracket."""
+    beside_it: dict[str, list[str]] = {}
+    for raw, picture in sorted(raws.items()):
+        beside_it.setdefault(picture, []).append(raw)
     copies: dict[int, list[str]] = {original: [] for original in sorted(set(grouping.original))}
     for at, original in enumerate(grouping.original):
         if at != original:
             copies[original].append(paths[at])
+        copies[original] += beside_it.get(paths[at], [])
     # As objects: pandas' own strings are UTF-8 and cannot hold every file name.
     table = pd.DataFrame({"path": pd.Series([paths[at] for at in copies], dtype=object)})
     table["key"] = [keys[at].hex() for at in copies]

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from photorank.cells import as_text, inert
+from photorank.cells import as_text, csv_text
 from photorank.errors import RunError
 
 _TEXTS = pa.list_(pa.string())
@@ -31,8 +31,6 @@ def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
     copies = pd.Series([[as_text(path) for path in each] for each in table["copies"]], dtype=object)
     shown = table.assign(path=[as_text(path) for path in table["path"]], copies=copies)
     flat = shown.assign(**{name: ["; ".join(each) for each in shown[name]] for name in ("reasons", "copies")})
-    for name in ("path", "series", "reasons", "copies", "bracket"):
-        flat[name] = [None if cell is None else inert(cell) for cell in flat[name]]
     whole = pa.Table.from_pandas(shown, SCHEMA, preserve_index=False)
     written = []
     try:
@@ -40,8 +38,7 @@ def write_ranking(table: pd.DataFrame, out: Path) -> list[Path]:
         for name in ("ranking.csv", "ranking.parquet"):
             part = out / f".{name}.part"
             if name.endswith(".csv"):
-                # Python before 3.13 quotes a lone \r only where lines end with one.
-                flat.to_csv(part, index=False, lineterminator="\r\n")
+                part.write_bytes(csv_text(flat).encode())
             else:
                 pa.parquet.write_table(whole, part)
             part.replace(out / name)

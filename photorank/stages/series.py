@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from photorank.cells import as_text, plain
+from photorank.cells import as_text
+from photorank.comparisons.reading import read_csv
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
-from photorank.photos import read_exposure
-from photorank.photos.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time
+from photorank.photos import read_exposure, read_taken_at
+from photorank.photos.finding import is_beside_raw, is_raw_name
+from photorank.photos.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time, same_time, stem
 from photorank.store import FeatureStore
 
 _BETWEEN_PATHS = re.compile(r"; (?=/|\\\\|[A-Za-z]:[\\/])")
@@ -45,6 +47,14 @@ def group(
     return by_time(shots, space.load(keys)[1], gap)
 
 
+def beside(raws: Iterable[str], pictures: Iterable[str]) -> dict[str, str]:
+    """Of files of which some are camera RAWs those that have their picture among `pictures`, and which: of the same
+    name, in the same folder, taken in the same second. Nothing is decoded."""
+    of_stem = {stem(path): path for path in pictures if is_beside_raw(path)}
+    found = {path: of_stem[stem(path)] for path in raws if is_raw_name(path) and stem(path) in of_stem}
+    return {raw: each for raw, each in found.items() if same_time(read_taken_at(raw), read_taken_at(each))}
+
+
 def series_of(paths: Sequence[str], series_by: str) -> list[str]:
     """The series of each photo, by what needs no look at it: `folder`, `all` (one series), or a CSV with columns
     `path, series`, paths absolute or relative to the CSV's folder, as ranking.csv is one; ConfigError where that names
@@ -61,12 +71,12 @@ def series_of(paths: Sequence[str], series_by: str) -> list[str]:
         )
     try:
         # A series may be called NA or null.
-        table = pd.read_csv(file, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-        rows = list(zip(map(plain, table["path"]), map(plain, table["series"]), strict=True))
+        table = read_csv(file, dtype=str, encoding="utf-8-sig")
+        rows = list(zip(table["path"], table["series"], strict=True))
         given = {os.path.abspath(file.parent / path): name for path, name in rows if name}
         if "copies" in table:  # of a ranking, in which they have no row of their own
             for (_, name), cell in zip(rows, table["copies"], strict=True):
-                for path in _BETWEEN_PATHS.split(plain(cell)) if name else ():
+                for path in _BETWEEN_PATHS.split(cell) if name else ():
                     given.setdefault(path, name)
     except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
         raise ConfigError(f"{file} is not a CSV with the columns path and series") from error

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from photorank import Ranker
 from photorank.cli import app
 from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.config import ExtractConfig, HeadConfig
@@ -82,6 +84,44 @@ def test_series_are_by_time_unless_told_otherwise(run: Path, roll: Roll, tmp_pat
     assert series() == len(set(roll.series.values()))
     assert series("--gap", "0") > len(set(roll.series.values()))
     assert series("--series-by", "folder") == series("--series-by", "all") == 1
+
+
+def test_a_raw_that_cannot_be_decoded_goes_along_with_its_jpeg(run: Path, tmp_path: Path) -> None:
+    raw = b"II*\0" + (8).to_bytes(4, "little") + bytes(2000)  # a TIFF without a picture
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2021:01:01 10:00:00"
+    (tmp_path / "p").mkdir()
+    for number, name in enumerate(("A_1", "A_2")):
+        make_picture(number, 192, 144).save(tmp_path / "p" / f"{name}.JPG", exif=exif)
+    for name in ("A_1.NEF", "A_2.nef", "A_3.NEF"):
+        (tmp_path / "p" / name).write_bytes(raw)
+    arguments = ["rank", tmp_path / "p", "--model", run, "--store", tmp_path / "S", "--series-by", "folder", "--keep"]
+    arguments += ["2", "--copy-to", tmp_path / "kept", "--xmp", "--xmp-style", "darktable", "--workers", "1", "--json"]
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    beside = {Path(row["path"]).name: [Path(each).name for each in row["copies"]] for row in told["ranking"]}
+    assert beside == {"A_1.JPG": ["A_1.NEF"], "A_2.JPG": ["A_2.nef"]}
+    assert [Path(each["path"]).name for each in told["failures"]] == ["A_3.NEF"]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"A_1.JPG", "A_1.NEF", "A_2.JPG", "A_2.nef"}
+    assert {path.name for path in (tmp_path / "p").glob("*.xmp")} == {
+        "A_1.JPG.xmp", "A_1.NEF.xmp", "A_2.JPG.xmp", "A_2.nef.xmp",
+    }  # fmt: skip
+
+
+def test_one_path_may_be_given_and_without_a_store_nothing_is_left(
+    run: Path, roll: Roll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Ranker.load(run).rank(str(roll.folder), tmp_path / "S")
+    assert set(table["path"]) == set(map(str, roll.folder.glob("*.jpg")))
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no such folder"))
+    arguments = ["rank", roll.folder, "--model", run, "--no-store", "--out", tmp_path / "out", "--workers", "1"]
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    assert 'id="pictures-0">/9j/' in (tmp_path / "out" / "report.html").read_text(), "thumbnails are inside"
+    assert not list(cache.rglob("no-store-*"))
 
 
 @pytest.mark.parametrize(

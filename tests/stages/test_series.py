@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from photorank.cells import inert
+from photorank.cells import csv_text
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
@@ -116,9 +116,9 @@ def test_a_csv_names_photos_and_series_that_a_spreadsheet_would_take_for_formula
     names = ["=1+1.png", "-x.png", "'=y.png", 'plain, with "quotes".png', "two\nlines.png", "<img onerror=1>.png"]
     names += ["\u202egnp.\u202c.png", "@sum.png", "\udcff.png"]
     paths = [str(tmp_path / name) for name in names]
-    shown = [inert(name.encode("utf-8", "backslashreplace").decode()) for name in names]
-    rows = ['"{}","{}"'.format(name.replace('"', '""'), inert(f"={at}")) for at, name in enumerate(shown)]
-    (tmp_path / "series.csv").write_text("\n".join(["path,series", *rows]), encoding="utf-8-sig")
+    shown = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    table = pd.DataFrame({"path": shown, "series": [f"={at}" for at in range(len(names))]})
+    (tmp_path / "series.csv").write_text(csv_text(table), encoding="utf-8-sig")
     assert series_of(paths, str(tmp_path / "series.csv")) == [f"={at}" for at in range(len(names))]
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import pandas as pd
 
+from photorank.cells import as_text
 from photorank.errors import RunError
 from photorank.photos.thumbnails import Thumbnails
 
@@ -56,13 +57,14 @@ def write_pages(table: pd.DataFrame, out: Path, thumbnails: Thumbnails, head: He
     shared: dict[str, Any] = {"pages": names, "about": head.about}
     shared["id"] = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16]
     shared["figures"] = _figures(table)
-    shared["failures"] = [{"path": _text(path), "error": error} for path, error in head.failures]
+    shared["failures"] = [{"path": as_text(path), "error": error} for path, error in head.failures]
+    missing, repeated = head.without_thumbnail or {}, set(table["key"][table["key"].duplicated()])
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number, (name, series) in enumerate(zip(names, pages, strict=True)):
             with _whole_or_not(out / name) as file:
-                _write_page(file, {**shared, "page": number}, series, thumbnails, head.without_thumbnail or {})
+                _write_page(file, {**shared, "page": number}, series, thumbnails, missing, repeated)
             written.append(out / name)
         _remove_others(out, written)
     except OSError as error:
@@ -118,10 +120,11 @@ def _figures(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _write_page(
-    file: IO[str], data: dict[str, Any], series: list[Frames], thumbnails: Thumbnails, missing: Mapping[str, str]
-) -> None:
+    file: IO[str], data: dict[str, Any], series: list[Frames], thumbnails: Thumbnails, missing: Mapping[str, str],
+    repeated: Collection[str],
+) -> None:  # fmt: skip
     shown = [
-        {"name": _text(str(frames[0]["series"])), "frames": [_frame(frame, missing) for frame in frames]}
+        {"name": as_text(str(frames[0]["series"])), "frames": [_frame(frame, missing, repeated) for frame in frames]}
         for frames in series
     ]
     start, end = _around_thumbnails({**data, "series": shown})
@@ -161,17 +164,19 @@ def _json(value: Any) -> str:
     return text
 
 
-def _frame(row: Mapping[str, Any], missing: Mapping[str, str]) -> dict[str, Any]:
+def _frame(row: Mapping[str, Any], missing: Mapping[str, str], repeated: Collection[str]) -> dict[str, Any]:
     path = str(row["path"])
     frame = {
-        "path": _text(path), "name": _text(Path(path).name), "url": _url(path), "key": row["key"],
+        "path": as_text(path), "name": as_text(Path(path).name), "url": _url(path), "key": row["key"],
         "rank": int(row["rank"]), "p": _number(row["p_best"]), "score": _number(row["score"]),
-        "keep": _decision(row["keep"]), "reasons": [_text(each) for each in _listed(row.get("reasons"))],
-        "copies": [_text(Path(each).name) for each in _listed(row.get("copies"))],
+        "keep": _decision(row["keep"]), "reasons": [as_text(each) for each in _listed(row.get("reasons"))],
+        "copies": [as_text(Path(each).name) for each in _listed(row.get("copies"))],
     }  # fmt: skip
     bracket = row.get("bracket")
     if isinstance(bracket, str):
-        frame["bracket"] = _text(bracket)
+        frame["bracket"] = as_text(bracket)
+    if row["key"] in repeated:
+        frame["repeated"] = True
     if row["key"] in missing:
         frame["missing"] = missing[row["key"]]
     return frame
@@ -193,11 +198,6 @@ def _number(value: Any) -> float | None:
 def _listed(value: Any) -> list[str]:
     """A cell with a list, as Parquet and pandas have it; none where there is nothing."""
     return [str(each) for each in value] if pd.api.types.is_list_like(value) else []
-
-
-def _text(name: str) -> str:
-    """The name with bytes that are no UTF-8 as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _remove_others(out: Path, written: Sequence[Path]) -> None:

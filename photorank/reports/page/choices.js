@@ -28,8 +28,10 @@ function readChoice(text) {
   }
 }
 
+/** A choice is of the photo, whatever its series is called now; only of one that is in several, of it in this one. */
 function entryOf(frame) {
-  return `photorank:${report.id}:${frame.key}:${frame.series.name}`;
+  const photo = `photorank:${report.id}:${frame.key}`;
+  return frame.repeated ? `${photo}:${frame.series.name}` : photo;
 }
 
 function choiceOf(frame) {

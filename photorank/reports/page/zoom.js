@@ -3,11 +3,13 @@
 const zoom = document.getElementById("zoom");
 const stage = document.getElementById("stage");
 const place = { x: 0.5, y: 0.5 }; // the middle of what is seen, in widths and heights of the photo
+const SOON = 60; // milliseconds in which nobody decides
 let zoomed = null; // the frame that is seen; closing gives the focus back to the first one, which would become the current
 let ahead = []; // the neighbours, so that they are there when they are asked for
 
 function openZoom(frame) {
   zoom.showModal();
+  zoom.append(said); // what lies outside of an open dialog is neither seen nor read out
   showOriginal(frame);
 }
 
@@ -20,15 +22,17 @@ async function showOriginal(frame) {
   const image = make("img", { alt: `${visible(frame.name)} at 100 %`, draggable: "false" });
   const note = document.getElementById("zoom-note");
   note.textContent = "";
-  try {
-    image.src = frame.url;
-    await image.decode();
-  } catch {
+  image.src = frame.url;
+  const decoded = image.decode().then(() => true, () => false);
+  await Promise.race([decoded, pause(SOON)]);
+  if (zoomed === frame) hold(frame);
+  if (!(await decoded)) {
     if (zoomed !== frame) return;
-    image.src = pictureOf(frame) ?? "";
+    const picture = pictureOf(frame);
+    image.src = picture ?? "";
     image.alt = `Thumbnail of ${visible(frame.name)}`;
     await image.decode().catch(() => null);
-    note.textContent = `The browser cannot show ${visible(frame.name)}: it does not know the format, or the file is not there any more. This is its thumbnail.`;
+    note.textContent = `The browser cannot show ${visible(frame.name)}: it does not know the format, or the file is not there any more.${picture ? " This is its thumbnail." : ""}`;
   }
   if (zoomed !== frame) return; // another one was asked for meanwhile
   stage.replaceChildren(image);
@@ -41,6 +45,19 @@ async function showOriginal(frame) {
   });
 }
 
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Until the original is there, its thumbnail in the place of the frame before: never that frame under this one's name. */
+function hold(frame) {
+  const before = stage.firstElementChild;
+  const picture = pictureOf(frame);
+  if (!before || !picture) return stage.replaceChildren();
+  const image = make("img", { alt: `${visible(frame.name)} is loading`, draggable: "false", src: picture });
+  image.style.cssText = before.style.cssText;
+  image.dataset.loading = "";
+  stage.replaceChildren(image);
+}
+
 function tellZoom(frame) {
   const verdict = document.getElementById("zoom-verdict");
   const { stars } = choiceOf(frame);
@@ -51,7 +68,7 @@ function tellZoom(frame) {
 /** Move what is seen by pixels of the window. A photo that is smaller than the window stays in its middle. */
 function move(x, y) {
   const image = stage.firstElementChild;
-  if (!image?.naturalWidth) return;
+  if (!image?.naturalWidth || "loading" in image.dataset) return;
   const size = { x: image.naturalWidth / devicePixelRatio, y: image.naturalHeight / devicePixelRatio };
   const view = { x: stage.clientWidth, y: stage.clientHeight };
   const corner = {};
@@ -82,6 +99,7 @@ stage.addEventListener("pointermove", (event) => {
 });
 addEventListener("resize", () => zoom.open && move(0, 0));
 zoom.addEventListener("close", () => {
+  document.body.append(said);
   stage.replaceChildren();
   ahead = [];
   goTo(zoomed);

@@ -283,6 +283,56 @@ def test_zoom_shows_the_originals_at_the_same_place(page: Page, report: Path) ->
     assert all("b3.jpg" in message and "ERR_FILE_NOT_FOUND" in message for message in page.said())
 
 
+SLOWLY = """
+const decode = HTMLImageElement.prototype.decode;
+HTMLImageElement.prototype.decode = function () {
+  return new Promise((resolve) => setTimeout(resolve, 1500)).then(() => decode.call(this));
+};"""
+
+
+def test_zoom_never_shows_a_frame_under_the_name_of_another(page: Page, report: Path) -> None:
+    page.open(report)
+    page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN, "z")
+    before = page.wait(lambda: page.js(ZOOMED))
+    assert before[0] == "b1.jpg at 100 %"
+    page.js(SLOWLY)
+    page.press(Keys.ARROW_RIGHT)
+    meanwhile = page.wait(lambda: (found := page.js(ZOOMED)) and found[0] != before[0] and found)
+    assert meanwhile[0] == "b2.jpg is loading"
+    assert meanwhile[2:4] == pytest.approx(before[2:4], abs=0.001)  # its thumbnail, at the same place
+    page.press(Keys.SHIFT + Keys.ARROW_RIGHT)
+    after = page.wait(lambda: (found := page.js(ZOOMED)) and found[0] == "b2.jpg at 100 %" and found)
+    assert after[1] == before[1]
+
+
+def test_what_is_chosen_in_the_zoom_is_said_there(page: Page, report: Path) -> None:
+    page.open(report)
+    page.press(Keys.ARROW_RIGHT, "z", "x")
+    said = page.driver.find_element("id", "said")
+    assert page.js("return arguments[0].closest('dialog')?.id", said) == "zoom"
+    assert (said.text, said.is_displayed()) == ("a1.jpg: reject.", True)
+    page.press("z")
+    page.wait(lambda: page.focused() == "a1.jpg")
+    assert page.js("return arguments[0].parentElement === document.body", said)
+
+
+def test_choices_stay_when_a_series_gets_another_name(page: Page, tmp_path: Path) -> None:
+    paths = photos_in(tmp_path / "p", ["a.jpg", "b.jpg"])
+    both = {"path": paths[1]}
+    for first in ("before", "after"):
+        table = ranking({first: [{"path": paths[0]}, both], "other": [both]})
+        (written,) = write_report(table, tmp_path / "out", tmp_path / "S", "Ranked.")
+        if first == "before":
+            page.open(written)
+            page.press(Keys.ARROW_RIGHT, "x", Keys.ARROW_RIGHT, "k")
+        page.driver.get(written.as_uri())
+        page.wait(lambda: page.verdicts())
+        assert page.verdicts()["a.jpg"] == "✕ Reject (you)"
+    # A photo of several series has a choice in each.
+    assert page.js("return Object.keys(localStorage).filter((name) => name.endsWith(':before')).length") == 1
+    assert page.verdicts()["b.jpg"] != "✓ Keep (you)"
+
+
 def test_the_mouse_does_it_too(page: Page, report: Path) -> None:
     page.open(report)
     card = page.driver.find_elements("css selector", ".frame")[1]
