@@ -12,6 +12,9 @@ from photorank.cli.options import BatchSize, Device, Json, Photos, WeightsDir, W
 from photorank.cli.use import Use, XmpStyle
 from photorank.reports import terminal
 
+_SHOWN = 200
+"""Photos of which a ranking is shown on the terminal where it is also in files."""
+
 
 def rank(
     photos: Photos,
@@ -110,7 +113,7 @@ def rank(
         return
     from photorank.reports.tables import ranking_tables
 
-    for table in ranking_tables(ranking.table):
+    for table in ranking_tables(ranking.table, _SHOWN if out is not None else None):
         terminal.print_table(table)
     if ranking.undecided:
         typer.echo(f"{ranking.undecided:,} of {len(ranking.table):,} photos are undecided: the calls are too close")

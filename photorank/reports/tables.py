@@ -79,48 +79,55 @@ def bound_text(phases: Phases) -> str:
     return f"bound by {bound}, busy {100 * share:.0f} % of the time ({rest})"
 
 
-def ranking_tables(ranking: pd.DataFrame) -> Iterator[Table]:
-    """A table a series, best first; last, one of all photos that are alone in theirs."""
+def ranking_tables(ranking: pd.DataFrame, most: int | None = None) -> Iterator[Table | str]:
+    """A table a series, best first; last, one of all photos that are alone in theirs. Once `most` photos are shown no
+    further series is, but how many photos there are more."""
     sizes = ranking.groupby("series")["series"].transform("size")
+    left = len(ranking) if most is None else most
+    hidden = len(ranking)
     for series, part in ranking[sizes > 1].groupby("series"):
-        table = Table(title=escape(printable(str(series))), title_justify="left", title_style="bold")
-        table.add_column("rank", justify="right")
-        table.add_column("photo")
-        table.add_column("score", justify="right")
-        table.add_column("P(best)", justify="right")
-        table.add_column("")
-        table.add_column("")
-        for row in part.itertuples():
-            cells = (
-                str(row.rank),
-                escape(printable(Path(str(row.path)).name)),
-                f"{row.score:.2f}",
-                f"{row.p_best:.2f}",
-            )
-            kept = row.keep is not pd.NA and bool(row.keep)
-            notes = [escape(printable(note)) for note in _notes(row)]
-            call = "undecided" if row.keep is pd.NA else "keep" if kept else ""
-            table.add_row(*cells, call, "; ".join(notes), style="bold green" if kept else None)
-        yield table
-    alone = ranking[sizes == 1]
+        if left > 0:
+            yield _series_table(str(series), part)
+            left, hidden = left - len(part), hidden - len(part)
+    alone = ranking[sizes == 1].iloc[: max(0, left)]
     if len(alone):
-        title = "alone in their series, kept"
-        table = Table(title=title, title_justify="left", title_style="bold", min_width=len(title) + 4)
-        table.add_column("photo")
-        table.add_column("")
-        for row in alone.itertuples():
-            notes = [escape(printable(note)) for note in _notes(row)]
-            table.add_row(escape(printable(Path(str(row.path)).name)), "; ".join(notes), style="bold green")
-        yield table
+        yield _alone_table(alone)
+    if hidden > len(alone):
+        yield f"and {hidden - len(alone):,} more photos, in the files that follow"
 
 
-def _notes(row: Any) -> Iterator[str]:
+def _series_table(name: str, part: pd.DataFrame) -> Table:
+    table = Table(title=escape(printable(name)), title_justify="left", title_style="bold")
+    for column in ("rank", "photo", "score", "P(best)", "", ""):
+        table.add_column(column, justify="right" if column in ("rank", "score", "P(best)") else "left")
+    for row in part.itertuples():
+        kept = row.keep is not pd.NA and bool(row.keep)
+        call = "undecided" if row.keep is pd.NA else "keep" if kept else ""
+        numbers = (f"{row.score:.2f}", f"{row.p_best:.2f}")
+        table.add_row(str(row.rank), _name(row), *numbers, call, _notes(row), style="bold green" if kept else None)
+    return table
+
+
+def _alone_table(part: pd.DataFrame) -> Table:
+    title = "alone in their series, kept"
+    table = Table(title=title, title_justify="left", title_style="bold", min_width=len(title) + 4)
+    table.add_column("photo")
+    table.add_column("")
+    for row in part.itertuples():
+        table.add_row(_name(row), _notes(row), style="bold green")
+    return table
+
+
+def _name(row: Any) -> str:
+    return escape(printable(Path(str(row.path)).name))
+
+
+def _notes(row: Any) -> str:
     """What there is to say of a frame, beside its numbers."""
-    if row.bracket:
-        yield f"bracket {row.bracket}"
+    notes = [f"bracket {row.bracket}"] if row.bracket else []
     if row.copies:
-        yield f"also {', '.join(Path(str(path)).name for path in row.copies)}"
-    yield from row.reasons
+        notes.append(f"also {', '.join(Path(str(path)).name for path in row.copies)}")
+    return "; ".join(escape(printable(note)) for note in (*notes, *row.reasons))
 
 
 def store_tables(info: StoreInfo) -> Iterator[Table | str]:
