@@ -7,13 +7,12 @@ call what is here.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
 
 from photorank.errors import PhotoError
 from photorank.photos.finding import unread
@@ -113,14 +112,29 @@ def read_taken_at(path: str) -> str | None:
 def _told(path: str, tell: Callable[[bytes], _Told], nothing: _Told) -> _Told:
     """What the EXIF of a file tells, with as little of it read as that is in; `nothing` where it cannot be read."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        with Path(path).open("rb") as file:
             data = file.read(_BEGINNING)
-            if len(data) < _BEGINNING or data.startswith(_EXIF_COMES_FIRST):
-                return tell(read_header(data).exif)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return tell(read_header(cast(bytes, mapped)).exif)
-    except (OSError, ValueError):  # ValueError: emptied meanwhile
+            if len(data) == _BEGINNING and not data.startswith(_EXIF_COMES_FIRST):
+                return tell(read_header(cast(bytes, _Slices(file))).exif)
+            return tell(read_header(data).exif)
+    except OSError:
         return nothing
+
+
+class _Slices:
+    """A file's bytes, read as slices of them are asked for. It is not mapped: a process dies of touching what another
+    has cut off a mapped file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size = file, os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        self._file.seek(start)
+        return self._file.read(max(0, stop - start))
 
 
 def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS, fit: Fit | None = None) -> Photo:

@@ -73,8 +73,8 @@ class Exposure(NamedTuple):
 
 
 def read_header(data: bytes) -> Header:
-    """Ranges and EXIF of a photo's bytes, whatever they are. Only slices are asked for of anything but a JPEG, so that
-    a mapped file does: the EXIF of most kinds may be anywhere in it."""
+    """Ranges and EXIF of a photo's bytes, whatever they are. Only slices and the length are asked for of anything
+    but a JPEG, so that a file does that is not read whole: the EXIF of most kinds may be anywhere in it."""
     beginning = data[:16]
     if beginning.startswith(b"\xff\xd8\xff"):
         return _read_jpeg(data)

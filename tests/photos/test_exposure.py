@@ -1,6 +1,7 @@
 """How photos were exposed, as it is read at each ranking: at the beginning of a JPEG, anywhere in others."""
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, features
 
 from photorank.photos import read_exposure
-from photorank.photos.metadata import Exposure, exposure, read_header
+from photorank.photos.metadata import Exposure, Header, exposure, read_header
 from tests.photos.timelines import NOON, exif
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8))
@@ -63,3 +64,16 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     assert read_exposure(str(tmp_path / "gone")) == Exposure()
     (tmp_path / "junk").write_bytes(bytes(1 << 19))
     assert read_exposure(str(tmp_path / "junk")) == Exposure()
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "photo"
+    NOISE.save(file, "PNG", exif=TOLD)
+    assert file.stat().st_size > 1 << 18
+
+    def cut_first(data: bytes) -> Header:
+        os.truncate(file, 100)
+        return read_header(data)
+
+    monkeypatch.setattr("photorank.photos.read_header", cut_first)
+    assert read_exposure(str(file)) == Exposure()
