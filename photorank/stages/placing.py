@@ -101,9 +101,19 @@ def _copy(path: str, target: Path) -> None:
     try:
         with part.open("xb") as copy, Path(path).open("rb") as original:
             shutil.copyfileobj(original, copy, 1 << 20)
-        # Renaming replaces what is there, on most systems: the name is taken first, by an empty file of our own.
-        target.open("xb").close()
-        part.replace(target)
+        _give_name(part, target)
     finally:
         part.unlink(missing_ok=True)
     shutil.copystat(path, target)
+
+
+def _give_name(part: Path, target: Path) -> None:
+    """Move a file to a name that nothing has; FileExistsError where something does. Renaming alone would replace it, on
+    most systems."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # memory cards and some shares have no hard links: the name is taken by an empty file of our own
+        target.open("xb").close()
+        part.replace(target)

@@ -1,5 +1,6 @@
 """Kept frames copied and linked: nothing is overwritten, moved or deleted."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import IO
@@ -69,7 +70,10 @@ def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Pa
     assert contents(out)["1.jpg"] == b"photo b/1.jpg"
 
 
-def test_only_a_whole_copy_has_the_name_of_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_only_a_whole_copy_has_the_name_of_the_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
     table, out = two_folders(tmp_path), tmp_path / "out"
     really, during = shutil.copyfileobj, []
 
@@ -78,7 +82,12 @@ def test_only_a_whole_copy_has_the_name_of_the_photo(tmp_path: Path, monkeypatch
         during.append([path for path in out.iterdir() if not path.name.startswith(".")])
         (out / "1.jpg").write_bytes(b"somebody else's")  # who was quicker
 
+    def unknown(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")  # as of a memory card
+
     monkeypatch.setattr(shutil, "copyfileobj", slowly)
+    if not hard_links:
+        monkeypatch.setattr(os, "link", unknown)
     done = place(table.iloc[1:2], out, "copy")
     assert during[0] == []
     assert [Path(target).name for _, target in done.placed] == ["1_2.jpg"]
