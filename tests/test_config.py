@@ -86,6 +86,11 @@ def test_the_head_config_of_a_name_takes_overrides() -> None:
         ("extract", "features: {a: {kind: klip}}", "'klip'"),
         ("head", "dropout: 1.5", "dropout: input should be less than 1 (got 1.5)"),
         ("head", "learning_rat: 1", "did you mean 'learning_rate'?"),
+        (
+            "e2e",
+            "{size: 64, window: 65}",
+            "window: a window is not larger than the photos that it is of, whose size is 64",
+        ),
         ("head", "- a\n- b", "holds a list, not keys and values"),
         ("head", "a: [", "is not YAML"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from photorank.config.features import Fraction, Strict
 from photorank.config.head import Activation
@@ -78,6 +78,9 @@ class E2eConfig(Strict):
     """Batch norms keep the means and deviations that they begin with."""
     flip: bool = True
     """Mirror half of the series, all photos of a series alike. Never blur or exposure: that is what is judged."""
+    window: int = Field(default=0, ge=0)
+    """Train on a square of so many of the `size` pixels (Krizhevsky et al. 2012), somewhere, in all photos of a series
+    at the same place; judged is the whole. 0: train on the whole too."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; the optimiser's weights are float32 always."""
@@ -99,3 +102,10 @@ class E2eConfig(Strict):
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("window")
+    @classmethod
+    def _fits(cls, window: int, info: ValidationInfo) -> int:
+        if window > info.data.get("size", window):
+            raise ValueError(f"a window is not larger than the photos that it is of, whose size is {info.data['size']}")
+        return window

@@ -20,9 +20,8 @@ def explain(model: type[BaseModel], error: ValidationError, kinds: Collection[st
         # The file has no level of kinds.
         pairs = zip(["", "", *where], where, strict=False)
         shown = [part for parent, part in pairs if not (parent == "features" and part in kinds)]
-        return (
-            f"{'.'.join(shown) or 'the config'}: {first['msg'][0].lower() + first['msg'][1:]} (got {first['input']!r})"
-        )
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's words before a validator's own
+        return f"{'.'.join(shown) or 'the config'}: {said[0].lower() + said[1:]} (got {first['input']!r})"
     models: list[type[BaseModel]] = [model]
     for part in where[:-1]:
         fields = [each.model_fields[part].annotation for each in models if part in each.model_fields]

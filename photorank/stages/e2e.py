@@ -89,17 +89,18 @@ def _model(config: E2eConfig) -> SiameseCNNRanker:
         config.cnn_backbone, config.mlp_hidden_dims, config.dropout, config.activation,
         config.use_paper_preprocessing, config.padding_mean_color, config.head,
     ).eval()  # fmt: skip
-    try:
-        with torch.no_grad():
-            model.backbone(torch.zeros((1, 3, config.size, config.size), dtype=torch.uint8))
-    except Exception as error:  # each architecture has checks of its own, or none
-        if is_want_of_memory(error):
-            raise
-        cause, size = " ".join(str(error).split())[:200], usual_size(model.backbone)
-        raise ConfigError(
-            f"{config.cnn_backbone} does not take photos of {config.size} pixels ({cause}); it is made for "
-            f"--set size={size}"
-        ) from error
+    for side in sorted({config.size, config.window or config.size}):
+        try:
+            with torch.no_grad():
+                model.backbone(torch.zeros((1, 3, side, side), dtype=torch.uint8))
+        except Exception as error:  # each architecture has checks of its own, or none
+            if is_want_of_memory(error):
+                raise
+            cause, size = " ".join(str(error).split())[:200], usual_size(model.backbone)
+            raise ConfigError(
+                f"{config.cnn_backbone} does not take photos of {side} pixels ({cause}); it is made for "
+                f"--set size={size}"
+            ) from error
     return model
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from photorank.comparisons import Comparisons
 from photorank.config.e2e import E2eConfig
 from photorank.models.siamese import SPACE, SiameseCNNRanker
-from photorank.training.siamese_batches import Part, epoch_batches, parts_of, photos_of_series
+from photorank.training.siamese_batches import Part, cut, epoch_batches, parts_of, photos_of_series
 from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
 
 _COMPARISONS_AT_ONCE = 4096
@@ -115,7 +115,8 @@ class Trainer:
     def try_step(self, photos: int) -> None:
         """What a step with so many photos at once takes, of memory too; training does not go on after this."""
         train_mode(self.model, self.config)
-        pixels = torch.zeros((photos, 3, self.config.size, self.config.size), dtype=torch.uint8)
+        side = self.config.window or self.config.size
+        pixels = torch.zeros((photos, 3, side, side), dtype=torch.uint8)
         pair = torch.arange(2, device=self.accelerator.device)
         self.model(self._to_device(pixels), pair[:1], pair[1:]).sum().backward()
         self.optimising.step(0.0)
@@ -127,6 +128,8 @@ class Trainer:
             torch.from_numpy(each).to(device) for each in (part.mirrored, part.left, part.right, part.p_left)
         )
         pixels = self._to_device(photos)
+        if self.config.window:
+            pixels = cut(pixels, part.place, self.config.window)
         pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
         logits = self._network(pixels, left, right).float()
         loss = functional.cross_entropy(logits, torch.stack([wanted, 1 - wanted], dim=1), reduction="sum")

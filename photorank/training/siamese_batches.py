@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from photorank.comparisons import Comparisons
 
@@ -26,6 +28,8 @@ class Part:
     p_left: NDArray[np.float32]
     mirrored: NDArray[np.bool_]
     """(n,) photos to be seen mirrored."""
+    place: NDArray[np.float32]
+    """(n, 2) where in the photo's rows and columns the window is that is to be seen, 0 (first) to 1 (last)."""
     series: NDArray[np.int64]
     """(s,) numbers of the series."""
     filler: bool = False
@@ -55,11 +59,13 @@ def parts_of(
 ) -> list[Part]:
     """A batch in `count` parts of about as many photos each, fillers where it has fewer series than that.
 
-    Each comparison is put in a random order of its two photos; with `flip` half of the series are mirrored.
+    Each comparison is put in a random order of its two photos; with `flip` half of the series are mirrored. All photos
+    of a series are mirrored and seen in a window alike.
     """
     generator = np.random.default_rng([seed, epoch, batch])
     swapped = generator.random(len(rows)) < 0.5
     mirrored = generator.random(len(data.series_names)) < (0.5 if flip else 0)
+    place = generator.random((len(data.series_names), 2), np.float32)
     left = np.where(swapped, data.right[rows], data.left[rows])
     right = np.where(swapped, data.left[rows], data.right[rows])
     p_left = np.where(swapped, 1 - data.p_left[rows], data.p_left[rows])
@@ -72,11 +78,21 @@ def parts_of(
             chosen = np.arange(1)
         photos, at = np.unique(np.concatenate([left[chosen], right[chosen]]), return_inverse=True)
         ends = at.reshape(2, -1)
-        flipped = np.zeros(len(photos), bool)
-        flipped[ends] = mirrored[data.series[rows[chosen]]]
+        series_of = np.zeros(len(photos), np.int64)
+        series_of[ends] = data.series[rows[chosen]]
         series = np.unique(data.series[rows[chosen]])
-        parts.append(Part(photos, ends[0], ends[1], p_left[chosen], flipped, series, filler))
+        parts.append(
+            Part(photos, ends[0], ends[1], p_left[chosen], mirrored[series_of], place[series_of], series, filler)
+        )
     return parts
+
+
+def cut(photos: Tensor, place: NDArray[np.float32], window: int) -> Tensor:
+    """The squares (n, 3, window, window) of photos (n, 3, size, size) that are at their `place` (n, 2) as in `Part`."""
+    corners = np.rint(place * (photos.shape[-1] - window)).astype(int).tolist()
+    squares = [photo[:, top:, left:] for photo, (top, left) in zip(photos, corners, strict=True)]
+    layout = torch.channels_last if photos.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.stack([each[:, :window, :window] for each in squares]).contiguous(memory_format=layout)
 
 
 def photos_of_series(data: Comparisons, rows: NDArray[np.int64]) -> NDArray[np.int64]:

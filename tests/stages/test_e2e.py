@@ -398,6 +398,8 @@ def test_a_size_that_the_network_does_not_take_names_the_one_that_it_does(photos
     said = r"does not take photos of 32 pixels \(Input height .*\); it is made for --set size=384"
     with pytest.raises(ConfigError, match=said):
         train(photos, tmp_path / "run", cnn_backbone="vit_tiny_patch16_384")
+    with pytest.raises(ConfigError, match="does not take photos of 200 pixels"):
+        train(photos, tmp_path / "run", cnn_backbone="vit_tiny_patch16_224", size=224, window=200)
 
 
 SHORT_OF_MEMORY = """

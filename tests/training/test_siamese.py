@@ -18,7 +18,7 @@ from photorank.comparisons import Comparisons
 from photorank.config import E2eConfig
 from photorank.models.siamese import SiameseCNNRanker
 from photorank.training.siamese import Trainer
-from photorank.training.siamese_batches import epoch_batches, parts_of
+from photorank.training.siamese_batches import cut, epoch_batches, parts_of
 from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
 
 
@@ -65,6 +65,7 @@ def test_parts_share_out_a_batch_whatever_their_number(sizes: list[int], count: 
                 for left, right, p_left in zip(part.left, part.right, part.p_left, strict=True):
                     ends = int(part.photos[left]), int(part.photos[right])
                     assert part.mirrored[left] == part.mirrored[right], "one photo of two is mirrored"
+                    assert (part.place[left] == part.place[right]).all(), "two photos are seen in two places"
                     found[frozenset(ends)] = ends[0], float(p_left), bool(part.mirrored[left])
         return found
 
@@ -85,6 +86,21 @@ def test_orders_and_mirrors_are_drawn_about_half_of_the_time_and_anew_in_each_ep
     assert 0.4 < (first.photos[first.left] == data.left).mean() < 0.6
     assert (first.mirrored != second.mirrored).any()
     assert (first.left != second.left).any()
+
+
+@given(st.integers(1, 9), st.integers(0, 8), st.integers(0, 2**16))
+def test_windows_are_squares_of_the_photos_from_one_edge_to_the_other(window: int, margin: int, seed: int) -> None:
+    size, generator = window + margin, np.random.default_rng(seed)
+    photos = torch.from_numpy(generator.integers(0, 256, (3, size, size, 3), np.uint8)).permute(0, 3, 1, 2)
+    place = np.array([[0, 0], [1, 1], generator.random(2)], np.float32)
+    first, last, other = cut(photos, place, window)
+    assert torch.equal(first, photos[0, :, :window, :window])
+    assert torch.equal(last, photos[1, :, margin:, margin:])
+    assert any(
+        torch.equal(other, photos[2, :, top : top + window, left : left + window])
+        for top in range(margin + 1)
+        for left in range(margin + 1)
+    )
 
 
 def test_rates_warm_up_and_fall_as_the_schedule_says() -> None:
