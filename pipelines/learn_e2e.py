@@ -1,7 +1,7 @@
 """Whether training on pixels learns: the `smoke` config from random weights on photos made worse in known ways.
 
-    python pipelines/learn_e2e.py PHOTOS [--train 200] [--test 100] [--folder DIR] [--shuffled] [--set KEY=VALUE]
-                                  [--json]
+    python pipelines/learn_e2e.py PHOTOS [--train 200] [--test 100] [--seed N] [--folder DIR] [--shuffled]
+                                  [--set KEY=VALUE] [--json]
 
 Some of the PHOTOS, drawn at random, are made worse by blur, compression and exposure, and trained on; others are made
 worse in all 27 ways, and the ranker says which it prefers, original or variant. With --shuffled every label is a
@@ -30,6 +30,7 @@ from photorank.stages.e2e import e2e
 
 LONG_SIDE = 256
 GROUPS = {
+    "blur, sigma >= 2, and exposure": ("blur-2", "blur-4", "blur-8", "exposure-"),
     "blur, sigma >= 2": ("blur-2", "blur-4", "blur-8"),
     "exposure": ("exposure-",),
     "JPEG": ("jpeg-",),
@@ -39,9 +40,9 @@ GROUPS = {
 """What is reported → how the names of its variants begin."""
 
 
-def comparisons(folder: Path, paths: Sequence[str], train: int, test: int) -> pd.DataFrame:
+def comparisons(folder: Path, paths: Sequence[str], train: int, test: int, seed: int) -> pd.DataFrame:
     """The comparisons of both parts, their photos' paths absolute."""
-    drawn = np.random.default_rng(0).permutation(sorted(paths))
+    drawn = np.random.default_rng(seed).permutation(sorted(paths))
     assert len(drawn) >= train + test, f"{train + test} photos are needed"
     tables = []
     for split, chosen, variants in (
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS")
     parser.add_argument("--train", type=int, default=200)
     parser.add_argument("--test", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0, help="draws the photos, and what training draws")
     parser.add_argument("--folder", type=Path, help="where to work, kept (default: a temporary folder)")
     parser.add_argument("--shuffled", action="store_true", help="labels of a coin")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the config")
@@ -80,13 +82,13 @@ def main() -> None:
     paths = [each.path for each in find_photos(options.photos)[0]]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(options.folder or made).absolute()
-        table = comparisons(folder, paths, options.train, options.test)
+        table = comparisons(folder, paths, options.train, options.test, options.seed)
         name = "shuffled" if options.shuffled else "labels"
         if options.shuffled:
             table["p_left"] = np.random.default_rng(1).integers(0, 2, len(table)).astype(float)
         table.to_csv(folder / f"{name}.csv", index=False)
         started = time.monotonic()
-        config = load_config(E2eConfig, "e2e", "smoke", options.set)
+        config = load_config(E2eConfig, "e2e", "smoke", [f"seed={options.seed}", *options.set])
         report = e2e(folder / f"{name}.csv", config, folder / f"run-{name}", resume=True, cache=folder / "pixels.h5")
         seconds = time.monotonic() - started
         assert report is not None and report.evaluation is not None

@@ -47,7 +47,8 @@ SMOKE_FEATURES = {
     "resnet50": {"kind": "cnn", "model": "resnet18", "weights": "random", "size": 64, "preprocessing": "scale_crop"},
     "iqa": {"kind": "iqa"},
 }
-SMOKE = ("size=64", "epochs=3", "batch_photos=32", "warmup_steps=5")
+# Three epochs are few: nothing is averaged over more steps than there are, nor cut off.
+SMOKE = ("size=64", "window=0", "epochs=3", "batch_photos=32", "warmup_steps=5", "ema_decay=0", "stop_fraction=0.1")
 SMOKE_SIAMESE = {
     "a small network, difference head": ("smoke", ("head=difference", "mlp_hidden_dims=[32]", *SMOKE)),
     "a small network, score head": ("smoke", ("head=score", "mlp_hidden_dims=[]", *SMOKE)),
