@@ -122,7 +122,7 @@ const ACTIONS = {
   first: (frame) => step(frame, -frame.place), last: (frame) => step(frame, frame.series.frames.length - 1 - frame.place),
   keep: (frame) => change(frame, { keep: true }), reject: (frame) => change(frame, { keep: false }),
   undo: (frame) => change(frame, { keep: null, stars: 0 }), accept,
-  zoom: (frame) => openZoom(frame), close: () => zoom.close(),
+  zoom: (frame) => openZoom(frame), close: () => closeZoom(),
 };
 for (const stars of [0, 1, 2, 3, 4, 5]) ACTIONS[stars] = (frame) => change(frame, { stars });
 

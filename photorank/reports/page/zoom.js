@@ -13,6 +13,21 @@ function openZoom(frame) {
   showOriginal(frame);
 }
 
+function closeZoom() {
+  zoom.close();
+  leaveZoom(); // at once: a key that follows is for the frame that was seen last, and the event comes later
+}
+
+function leaveZoom() {
+  if (zoom.open || !zoomed) return;
+  const frame = zoomed;
+  zoomed = null;
+  document.body.append(said);
+  stage.replaceChildren();
+  ahead = [];
+  goTo(frame);
+}
+
 async function showOriginal(frame) {
   current = zoomed = frame;
   document.getElementById("zoom-name").textContent = visible(frame.name);
@@ -98,9 +113,4 @@ stage.addEventListener("pointermove", (event) => {
   if (stage.hasPointerCapture(event.pointerId)) move(-event.movementX, -event.movementY);
 });
 addEventListener("resize", () => zoom.open && move(0, 0));
-zoom.addEventListener("close", () => {
-  document.body.append(said);
-  stage.replaceChildren();
-  ahead = [];
-  goTo(zoomed);
-});
+zoom.addEventListener("close", leaveZoom); // by Escape
