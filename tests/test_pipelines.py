@@ -52,6 +52,7 @@ def test_sides_take_turns_and_the_figure_is_the_median_of_their_ratios(monkeypat
     assert figures.all == [{"what": "times faster", "median": 6, "min": 4, "max": 10, "bar": ">= 2"}]
 
 
+@pytest.mark.slow
 def test_the_embedded_default_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PIPELINES))
     import embedded_default

@@ -28,6 +28,7 @@ def check(*photos: Path, script: str = "check_extract.py") -> dict[str, dict[str
 
 
 @needs_photos
+@pytest.mark.slow
 def test_vectors_of_a_few_real_photos_are_the_libraries_own() -> None:
     objects = sorted((PHOTOS / "objects").iterdir())[::128]
     for each in check(*objects, PHOTOS / "castle" / "100_7100.JPG").values():
@@ -37,6 +38,7 @@ def test_vectors_of_a_few_real_photos_are_the_libraries_own() -> None:
 
 
 @needs_photos
+@pytest.mark.slow
 def test_fast_decoding_moves_vectors_by_little() -> None:
     photos = sorted((PHOTOS / "castle").iterdir())[:2]
     for each in check(*photos, PHOTOS / "objects" / "n01440764_tench.JPEG", script="bench_decode.py").values():

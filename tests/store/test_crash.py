@@ -165,6 +165,7 @@ def test_killed_it_changed_nothing_that_is_seen(tmp_path: Path, operation: str) 
         assert visible(store) == crashes.before
 
 
+@pytest.mark.slow
 def test_killed_while_it_forgets(tmp_path: Path) -> None:
     """What is to be forgotten goes step by step and never comes back; the rest is never touched."""
     crashes = crash(tmp_path, "forget")
