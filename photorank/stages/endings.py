@@ -50,8 +50,13 @@ def explained(config: E2eConfig, accelerator: Accelerator, trainer: Trainer | No
 
 def is_want_of_memory(error: Exception) -> bool:
     """Whether this is what PyTorch, or a library below it, raises where memory is not to be had."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        each in str(error) for each in _OUT_OF_MEMORY
+    said = str(error)
+    # oneDNN has no memory for its code; of what it does not know it says "a primitive descriptor".
+    no_code = said.strip().endswith("could not create a primitive")
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or no_code
+        or any(each in said for each in _OUT_OF_MEMORY)
     )
 
 
