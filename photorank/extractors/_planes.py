@@ -14,6 +14,7 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.int16]  # (tile, row, column)
 Floats = npt.NDArray[np.float32]
+Values = dict[str, float]  # statistics by name
 
 LEVEL = 8  # one grey level
 CELL = 16  # side of a cell: two JPEG blocks, one block of half-size chroma
@@ -81,6 +82,11 @@ def mean(a: Planes, rows: int = 0, columns: int = 0) -> float:
     # In parts, so that no sum overflows; what is small enough not to need them may not divide into sixteen.
     parts: list[int] = np.add.reduce(a.reshape(math.gcd(a.size, 16), -1), axis=1, dtype=np.int32).tolist()
     return float(sum(parts)) / float(n * (h - rows) * (w - columns) * LEVEL)
+
+
+def log_ratio(a: float, b: float, floor: float = 0.05) -> float:
+    """log of a over b, both raised by the floor, so that the ratio of two that are nearly 0 is nearly 1."""
+    return math.log((a + floor) / (b + floor))
 
 
 def mean_square(a: Planes) -> float:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from photorank.extractors import _planes as planes
-from photorank.extractors._planes import COEFFICIENT, Bytes, Floats, Planes
+from photorank.extractors._planes import COEFFICIENT, Bytes, Floats, Planes, Values
+from photorank.extractors._tones import tones
 
 VERSION: int = 1
 """Part of the spec: raised when any value changes for any photo."""
@@ -88,13 +88,9 @@ MEANING: dict[str, str] = {
 
 STATISTICS: tuple[str, ...] = tuple(MEANING)
 
-_TONED, _COUNTED = 200_000, 65_536  # pixels that clipping is counted in; that histograms are made of
-_SCREEN = 256  # the long side of the small photo is at most this
+_TONED = 200_000  # pixels that clipping is counted in
 _BAND = np.add.outer(np.arange(8), np.arange(8))
 _BANDS = {"mid": (_BAND >= 4) & (_BAND <= 6), "high": (_BAND >= 7) & (_BAND <= 9), "top": _BAND >= 10}
-
-Values = dict[str, float]
-Counts = npt.NDArray[np.intp]
 
 
 def statistics(rgb: Bytes) -> Floats:
@@ -108,89 +104,11 @@ def statistics(rgb: Bytes) -> Floats:
     red, green, blue = (planes.tiles(plane) for plane in whole)
     luma = planes.luma(red, green, blue)
     chroma = np.concatenate([(plane.astype(np.int16) << 3) - luma for plane in (red, blue)])
-    values = _tones(*sampled)
+    values = tones(*sampled)
     diagonal = _details(luma, values)
     _blocks(luma, values, "", ("high", "top"))
     _chroma(chroma, diagonal, values)
     return np.array([values[name] for name in STATISTICS], np.float32)
-
-
-def _ratio(a: float, b: float, floor: float = 0.05) -> float:
-    return math.log((a + floor) / (b + floor))
-
-
-def _tones(r: Bytes, g: Bytes, b: Bytes) -> Values:
-    luma = planes.luma(r, g, b)[None]
-    high, low = np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
-    bright, dark = int(high.sum(dtype=np.uint32)), int(low.sum(dtype=np.uint32))
-    values = {
-        "clipped_dark": math.sqrt(np.count_nonzero(low == 0) / low.size),
-        "clipped_bright": math.sqrt(np.count_nonzero(high == 255) / high.size),
-        "top_level": int(high.max()) / 255,
-        "saturation": (bright - dark) / max(1, bright),
-    }
-    _screen(luma, values)
-    thin = 2 if high.size > _COUNTED else 1
-    channels = [np.ascontiguousarray(plane[::thin, ::thin]) for plane in (r, g, b)]
-    grey = (luma[0, ::thin, ::thin] >> 3).astype(np.uint8)
-    _histogram(np.bincount(grey.ravel(), minlength=256), values)
-    _ends_and_combs(np.stack([np.bincount(plane.ravel(), minlength=256) for plane in channels]), values)
-    _colours(channels, values)
-    return values
-
-
-def _screen(luma: Planes, values: Values) -> None:
-    small = planes.shrunk(luma, -(-max(luma.shape) // _SCREEN))
-    if min(small.shape[1:]) < 3:  # a photo of extreme shape has no screen size to speak of
-        small = np.zeros((1, 3, 3), np.int16)
-    dx, dy = planes.step(small, 2), planes.step(small, 1)
-    gradient = planes.mean(np.abs(dx), 0, 1) + planes.mean(np.abs(dy), 1, 0)
-    laplacian = planes.mean(np.abs(planes.step(dx, 2, 2)), 0, 2) + planes.mean(np.abs(planes.step(dy, 1, 2)), 2, 0)
-    values["screen_gradient"] = math.log(gradient + 0.05)
-    values["screen_detail"] = math.log((laplacian + 0.02) / (gradient + 0.2))
-
-
-def _histogram(counts: Counts, values: Values) -> None:
-    n, level = int(counts.sum()), np.arange(256)
-    below = np.cumsum(counts)
-    for name, share in (("luma_p05", 0.05), ("luma_p50", 0.5), ("luma_p95", 0.95)):
-        values[name] = int(np.searchsorted(below, share * n)) / 255
-    total, squares = int((counts * level).sum()), int((counts * level * level).sum())
-    values["contrast"] = 0.5 * math.log((squares * n - total * total) / (n * 255) ** 2 + 1e-4)
-    shares = counts[counts > 0] / n
-    values["entropy"] = abs(float((shares * np.log2(shares)).sum()))
-
-
-def _ends_and_combs(counts: Counts, values: Values) -> None:
-    """`counts`: a histogram a channel."""
-    n = int(counts[0].sum())
-    values["peak"] = max(int(np.searchsorted(np.cumsum(channel), 0.999 * n)) for channel in counts) / 255
-    few = 1e-4 * n
-    for name, end, beside in (("spike_dark", 0, slice(2, 16)), ("spike_bright", 255, slice(240, 254))):
-        values[name] = sum(math.log((int(c[end]) + few) / (float(c[beside].mean()) + few)) for c in counts) / len(
-            counts
-        )
-    inner = counts[:, 4:252].astype(np.float64)
-    level, around = inner[:, 2:-2], inner[:, :-4] + inner[:, 1:-3] + inner[:, 3:-1] + inner[:, 4:]
-    used = level + around > 20
-    rough = float((np.abs(level - around / 4) * used).sum()) / (float(((level + around) / 5 * used).sum()) + 1)
-    values["comb"] = math.log(rough + 0.02)
-    empty = (used & (level < around / 20)).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
-    values["gaps"] = math.sqrt(float(empty.mean()))
-
-
-def _colours(channels: list[Bytes], values: Values) -> None:
-    r, g, b = (plane.astype(np.int32) for plane in channels)
-    means, variances = [], []
-    for opponent, scale in ((r - g, 1), (r + g - 2 * b, 2)):
-        n, total, squares = (
-            opponent.size,
-            int(opponent.sum(dtype=np.int64)),
-            int(np.square(opponent).sum(dtype=np.int64)),
-        )
-        means.append(total / n / scale)
-        variances.append((squares * n - total * total) / (n * scale) ** 2)
-    values["colourfulness"] = math.log1p(math.sqrt(sum(variances)) + 0.3 * math.hypot(*means))
 
 
 def _details(luma: Planes, values: Values) -> float:
@@ -213,7 +131,9 @@ def _details(luma: Planes, values: Values) -> float:
         laplacians.append(planes.mean(dxx, 0, 2) + planes.mean(dyy, 2, 0))
         diagonals.append(planes.mean(dxy, 1, 1))
         if scale == 0:
-            values["sparsity"] = _ratio(math.sqrt(planes.mean_square(dx) + planes.mean_square(dy)), gradients[0])
+            values["sparsity"] = planes.log_ratio(
+                math.sqrt(planes.mean_square(dx) + planes.mean_square(dy)), gradients[0]
+            )
             values["crisp"] = _crisp(dx, dy, dxx, dyy, 4)
             _over_cells(dx + dy, dxx + dyy, dxy, values)
             _blockiness(dx, dy, values)
@@ -223,13 +143,13 @@ def _details(luma: Planes, values: Values) -> float:
         size = planes.half(size)
     # Half a grey level as the floor: less is the rounding to 8 bits, whose steps look sharp in smooth places.
     for name, figures in (("gradient", gradients), ("laplacian", laplacians), ("diagonal", diagonals)):
-        fine, coarse = _ratio(figures[0], figures[1], 0.5), _ratio(figures[1], figures[2], 0.5)
+        fine, coarse = planes.log_ratio(figures[0], figures[1], 0.5), planes.log_ratio(figures[1], figures[2], 0.5)
         values[f"fine_{name}"], values[f"coarse_{name}"], values[f"bend_{name}"] = fine, coarse, fine - coarse
-    values["detail"] = _ratio(laplacians[0], gradients[0], 0.5)
-    values["detail_half"] = _ratio(laplacians[1], gradients[1], 0.25)
-    values["third_order"] = _ratio(third, laplacians[0], 0.5)
+    values["detail"] = planes.log_ratio(laplacians[0], gradients[0], 0.5)
+    values["detail_half"] = planes.log_ratio(laplacians[1], gradients[1], 0.25)
+    values["third_order"] = planes.log_ratio(third, laplacians[0], 0.5)
     values["noise"] = math.log(fourth * math.sqrt(math.pi / 2) / 6 + 0.05)
-    values["noise_whiteness"] = _ratio(fourth, diagonals[0], 1.0)
+    values["noise_whiteness"] = planes.log_ratio(fourth, diagonals[0], 1.0)
     return diagonals[0]
 
 
@@ -245,7 +165,7 @@ def _axis_aligned(dx: Planes, dy: Planes) -> float:
     larger, smaller = np.maximum(dx, dy), np.minimum(dx, dy)
     strong = larger > 8 * planes.LEVEL
     narrow, wide = (planes.mean(larger * (strong & (smaller < larger >> bits))) for bits in (4, 2))
-    return _ratio(narrow, wide, 0.02)
+    return planes.log_ratio(narrow, wide, 0.02)
 
 
 def _over_cells(gradient: Planes, laplacian: Planes, diagonal: Planes, values: Values) -> None:
@@ -255,17 +175,19 @@ def _over_cells(gradient: Planes, laplacian: Planes, diagonal: Planes, values: V
     values["edge_median"] = math.log(ratio[last // 2])
     values["edge_p90"] = math.log(ratio[last * 9 // 10])
     order = np.argsort(g, kind="stable")
-    values["edge_strongest"] = _ratio(float(l[order[-tenth:]].sum()) / tenth, float(g[order[-tenth:]].sum()) / tenth)
-    values["focus_spread"] = _ratio(float(g[order[last * 9 // 10]]), float(g[order[last // 2]]))
+    values["edge_strongest"] = planes.log_ratio(
+        float(l[order[-tenth:]].sum()) / tenth, float(g[order[-tenth:]].sum()) / tenth
+    )
+    values["focus_spread"] = planes.log_ratio(float(g[order[last * 9 // 10]]), float(g[order[last // 2]]))
     d = np.sort(d)
     values["noise_flat"] = math.log(float(d[last // 10]) + 0.05)
-    values["noise_share"] = _ratio(float(d[last // 10]), float(d[last * 9 // 10]))
+    values["noise_share"] = planes.log_ratio(float(d[last // 10]), float(d[last * 9 // 10]))
 
 
 def _blockiness(dx: Planes, dy: Planes, values: Values) -> None:
     phases = [planes.by_phase(dx, 2), planes.by_phase(dy, 1)]
-    values["blockiness"] = sum(_ratio(p[7], sum(p[:7]) / 7) for p in phases) / 2
-    values["blockiness_any"] = sum(_ratio(max(p), sorted(p)[3]) for p in phases) / 2
+    values["blockiness"] = sum(planes.log_ratio(p[7], sum(p[:7]) / 7) for p in phases) / 2
+    values["blockiness_any"] = sum(planes.log_ratio(max(p), sorted(p)[3]) for p in phases) / 2
 
 
 def _blocks(a: Planes, values: Values, prefix: str, bands: tuple[str, ...]) -> None:
@@ -279,7 +201,7 @@ def _blocks(a: Planes, values: Values, prefix: str, bands: tuple[str, ...]) -> N
             other = x >= COEFFICIENT
             count = np.count_nonzero(other)
             energy = math.log(float(x.sum()) / (x.size * COEFFICIENT) + 0.02)
-            zeros = _ratio(1 - count / x.size, count / x.size, 0.01)
+            zeros = planes.log_ratio(1 - count / x.size, count / x.size, 0.01)
             steps = math.log((float((x * other).sum()) / COEFFICIENT + 1) / (count + 1))
             found.append({"energy": energy, "zeros": zeros, "step": steps})
         for name, value in found[0].items():
@@ -293,7 +215,7 @@ def _chroma(chroma: Planes, luma_diagonal: float, values: Values) -> None:
         dx, dy = planes.step(size, 2), planes.step(size, 1)
         diagonals.append(planes.mean(np.abs(planes.step(dx, 1)), 1, 1) / 2)
         gradients.append((planes.mean(np.abs(dx), 0, 1) + planes.mean(np.abs(dy), 1, 0)) / 2)
-    values["chroma_gradient"] = _ratio(gradients[0], gradients[1], 0.5)
-    values["chroma_diagonal"] = _ratio(diagonals[0], diagonals[1], 0.5)
-    values["chroma_to_luma"] = _ratio(diagonals[0], luma_diagonal, 0.5)
+    values["chroma_gradient"] = planes.log_ratio(gradients[0], gradients[1], 0.5)
+    values["chroma_diagonal"] = planes.log_ratio(diagonals[0], diagonals[1], 0.5)
+    values["chroma_to_luma"] = planes.log_ratio(diagonals[0], luma_diagonal, 0.5)
     _blocks(half, values, "chroma_", ("mid", "high", "top"))
