@@ -104,9 +104,10 @@ def read_exposure(path: str) -> Exposure:
     return _told(path, exposure, Exposure())
 
 
-def read_taken_at(path: str) -> str | None:
-    """`taken_at` of the photo at a path; None also where it cannot be read."""
-    return _told(path, lambda exif: details(exif)[0], None)
+def read_details(path: str) -> tuple[str | None, str | None]:
+    """`taken_at` and `camera` of the photo at a path; None also where it cannot be read."""
+    nothing: tuple[str | None, str | None] = (None, None)
+    return _told(path, details, nothing)
 
 
 def _told(path: str, tell: Callable[[bytes], _Told], nothing: _Told) -> _Told:

@@ -1,17 +1,16 @@
 """Which photos are of one moment: by when they were taken, by which camera, and by how alike they are.
 
 Each camera has a timeline of its own, for clocks differ. Photos without a capture time are in the order of their names,
-never of the files' dates, which copying changes. A series is a run of a timeline, cut wherever time, name or likeness
-says that something else begins. Exact copies, and the RAW beside a JPEG of the same shot, are one photo.
+never of the files' dates, which copying changes. A timeline is cut wherever time, name or likeness says that something
+else begins, and pieces of one scene are put together again: these are the series. Exact copies, and the RAW and the
+JPEG of one shot, are one photo.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 
 from photorank.cells import as_text
 from photorank.photos.brackets import find_brackets
-from photorank.photos.finding import is_beside_raw, is_raw_name
 from photorank.photos.likeness import likeness
-from photorank.photos.metadata import Exposure
+from photorank.photos.pairs import Shot, originals
+from photorank.photos.timelines import Frame, slots, timelines
 
 GAP = 20.0
 """Seconds between two frames of one series, at most."""
@@ -41,21 +40,8 @@ AT_ONCE = 0.5
 """Seconds, known to fractions, in which nobody turns to another motif."""
 STEP = 2
 """How far the numbers in two names may be apart: a frame between them may have been deleted."""
-
-
-UNKNOWN = Exposure()
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A photo, as far as series are concerned."""
-
-    path: str
-    key: bytes
-    taken_at: str | None = None
-    """ISO 8601, with a UTC offset where EXIF has one."""
-    camera: str | None = None
-    exposure: Exposure = UNKNOWN
+OPEN = 4
+"""Scenes that frames of one timeline go back and forth between, at most."""
 
 
 @dataclass(frozen=True)
@@ -71,33 +57,24 @@ class Grouping:
     the other."""
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """A photo in a timeline. `seconds`: since 1970; None where there is no time. `exact`: fractions of them are known.
-    `number`: the digits that its name ends with."""
-
-    at: int
-    seconds: float | None
-    exact: bool
-    number: int | None
-
-
 def by_time(shots: Sequence[Shot], vectors: NDArray[Any], gap: float = GAP) -> Grouping:
     """Series by capture time and likeness; `vectors` (N, DIM) are those of `photorank.photos.likeness`, a row a shot.
 
     The order of the shots does not matter.
     """
-    order = sorted(range(len(shots)), key=lambda at: os.fsencode(shots[at].path))
-    originals = _originals(shots, order, [""] * len(shots))
-    mains = [at for at in order if originals[at] == at]
+    order, stands = _by_path(shots, [""] * len(shots))
     runs: list[tuple[list[int], bool]] = []
-    for timeline in _timelines(shots, mains):
-        exposures = [shots[frame.at].exposure for frame in timeline]
-        brackets = find_brackets([frame.seconds for frame in timeline], exposures)
-        runs += [([frame.at for frame in timeline[part]], True) for part in brackets]
-        taken = {at for part in brackets for at in range(part.start, part.stop)}
-        rest = [frame for at, frame in enumerate(timeline) if at not in taken]
-        runs += [([frame.at for frame in run], False) for run in _runs(rest, vectors, gap)]
+    for timeline in timelines(shots, [at for at in order if stands[at] == at]):
+        taken = slots(timeline, shots)
+        # Names that follow one another do for a clock.
+        clock = [frame.number if frame.seconds is None else frame.seconds for frame, *_ in taken]
+        brackets = find_brackets(clock, [shots[frame.at].exposure for frame, *_ in taken], gap)
+        whole = [[frame for slot in taken[part] for frame in slot] for part in brackets]
+        inside = {frame.at for frames in whole for frame in frames}
+        rest = [frame for frame in timeline if frame.at not in inside]
+        runs += [([frame.at for frame in frames], True) for frames in whole]
+        for joined in _joined(_runs(rest, vectors, gap), vectors, gap):
+            runs += [([frame.at for frame in part], False) for part in _shortened(joined, vectors, EXTENT * gap)]
     series, bracket = [""] * len(shots), [""] * len(shots)
     names = dict[str, int]()
     for run, is_bracket in sorted(runs, key=lambda run: os.fsencode(shots[run[0][0]].path)):
@@ -106,93 +83,25 @@ def by_time(shots: Sequence[Shot], vectors: NDArray[Any], gap: float = GAP) -> G
         for at in run:
             series[at] = name if names[name] == 1 else f"{name} ({names[name]})"
             bracket[at] = series[at] if is_bracket else ""
-    return Grouping([series[at] for at in originals], [bracket[at] or None for at in originals], originals)
+    return Grouping([series[at] for at in stands], [bracket[at] or None for at in stands], stands)
 
 
 def by_name(shots: Sequence[Shot], series: Sequence[str]) -> Grouping:
     """Series as they are named, one for each shot; copies and a RAW beside its JPEG are looked for within each."""
+    return Grouping(list(series), [None] * len(shots), _by_path(shots, series)[1])
+
+
+def _by_path(shots: Sequence[Shot], within: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The shots' numbers by path, of which the first copy counts; and for each shot the one that stands for it."""
     order = sorted(range(len(shots)), key=lambda at: os.fsencode(shots[at].path))
-    return Grouping(list(series), [None] * len(shots), _originals(shots, order, series))
+    stands = [0] * len(shots)
+    for at, found in zip(order, originals([shots[at] for at in order], [within[at] for at in order]), strict=True):
+        stands[at] = order[found]
+    return order, stands
 
 
-def _originals(shots: Sequence[Shot], order: Sequence[int], within: Sequence[str]) -> list[int]:
-    """For each photo the one that stands for it; of copies that is the first by path."""
-    keys = [(name, shot.key) for name, shot in zip(within, shots, strict=True)]
-    first: dict[tuple[str, bytes], int] = {}
-    pictures: dict[tuple[str, str], int] = {}
-    for at in order:
-        first.setdefault(keys[at], at)
-        if is_beside_raw(shots[at].path):
-            pictures.setdefault((within[at], stem(shots[at].path)), at)
-    beside: dict[int, int] = {}  # RAW → what stands for the picture beside it
-    joined: dict[tuple[str, bytes], int] = {}  # so that its copies, whose names say nothing, stand there too
-    for at in order:
-        picture = pictures.get((within[at], stem(shots[at].path)))
-        if (
-            picture is not None
-            and is_raw_name(shots[at].path)
-            and same_time(shots[at].taken_at, shots[picture].taken_at)
-        ):
-            beside[at] = first[keys[picture]]
-            joined.setdefault(keys[at], beside[at])
-    return [beside.get(at, joined.get(key, first[key])) for at, key in enumerate(keys)]
-
-
-def stem(path: str) -> str:
-    """The path without its ending, which a RAW and the picture beside it have in common."""
-    return str(Path(path).with_suffix(""))
-
-
-def same_time(one: str | None, other: str | None) -> bool:
-    """Whether nothing says that photos taken at these times are two shots: a clock that is read to the second."""
-    return one is None or other is None or one[:19] == other[:19]
-
-
-def _timelines(shots: Sequence[Shot], mains: Sequence[int]) -> Iterator[list[_Frame]]:
-    """The frames of each camera by time, and those without a time by folder and name."""
-    timed: dict[tuple[str, str], list[int]] = {}
-    untimed: dict[tuple[str, str | None], list[_Frame]] = {}
-    for at in mains:
-        shot = shots[at]
-        if shot.taken_at is not None:
-            timed.setdefault((shot.camera or "", shot.exposure.serial or ""), []).append(at)
-            continue
-        folder, name = os.path.split(stem(shot.path))
-        numbered = re.fullmatch(r"(.*?)([0-9]{1,18})", name, re.DOTALL)
-        prefix, number = (numbered[1], int(numbered[2])) if numbered else (None, None)
-        untimed.setdefault((folder, prefix), []).append(_Frame(at, None, False, number))
-    for camera in timed.values():
-        seconds = _seconds([str(shots[at].taken_at) for at in camera])
-        frames = [
-            _Frame(at, when, "." in str(shots[at].taken_at), None) for at, when in zip(camera, seconds, strict=True)
-        ]
-        yield sorted(frames, key=lambda frame: (frame.seconds, _natural(shots[frame.at].path)))
-    for frames in untimed.values():
-        yield sorted(frames, key=lambda frame: (frame.number or 0, _natural(shots[frame.at].path)))
-
-
-def _natural(path: str) -> tuple[list[tuple[int, str]], bytes]:
-    """A key that sorts names with the numbers in them as numbers."""
-    parts = re.findall(r"([0-9]{1,18})|([^0-9]+)", Path(path).name)
-    return [(int(number or 0), text) for number, text in parts], os.fsencode(path)
-
-
-def _seconds(times: Sequence[str]) -> list[float]:
-    """Seconds since 1970 of one camera's times.
-
-    One without an offset is taken to have that of the time nearest by the clock that has one; where none has, UTC's.
-    """
-    parsed = [datetime.fromisoformat(text) for text in times]
-    clock = np.array([each.replace(tzinfo=UTC).timestamp() for each in parsed])
-    offsets = np.array([each.utcoffset().total_seconds() if each.tzinfo else np.nan for each in parsed])  # type: ignore[union-attr]
-    known = np.flatnonzero(~np.isnan(offsets))
-    for at in np.flatnonzero(np.isnan(offsets)):
-        offsets[at] = offsets[known[np.abs(clock[known] - clock[at]).argmin()]] if len(known) else 0.0
-    return [float(each) for each in clock - offsets]
-
-
-def _runs(frames: Sequence[_Frame], vectors: NDArray[Any], gap: float) -> Iterator[list[_Frame]]:
-    """A timeline, cut into series."""
+def _runs(frames: Sequence[Frame], vectors: NDArray[Any], gap: float) -> Iterator[list[Frame]]:
+    """A timeline, cut where time, name or likeness says that something else begins."""
     rows = np.array([frame.at for frame in frames], np.int64)
     alike = [np.full(len(rows), -1, np.float32) for _ in range(BACK)]
     for lag, found in enumerate(alike, 1):
@@ -212,7 +121,8 @@ def _runs(frames: Sequence[_Frame], vectors: NDArray[Any], gap: float) -> Iterat
                 same == at or like_first(same, at) >= least
             ):
                 continue
-        yield from _shortened(frames[start:at], alike[0][start:at], EXTENT * gap)
+        if at > start:
+            yield list(frames[start:at])
         start = same = at
 
 
@@ -232,32 +142,69 @@ class _LikeFirst:
         return float(self._found[at - self._start])
 
 
-def _could_go_on(before: _Frame, frame: _Frame, gap: float) -> bool:
+def _joined(runs: Iterable[list[Frame]], vectors: NDArray[Any], gap: float) -> list[list[Frame]]:
+    """The runs of a timeline, those of one scene put together that others came between: somebody goes back and forth,
+    or two bodies of one model take their frames at the same time. The first and the last frame must surely be alike."""
+    found: list[list[Frame]] = []
+    before: list[Frame] = []
+    for run in runs:
+        wanted = [each for each in found[-OPEN:] if each is not before and _could_join(each, run, gap)]
+        best = max(((_alike(each, run, vectors), at) for at, each in enumerate(wanted)), default=(-1.0, 0))
+        if best[0] < SURELY_ALIKE:
+            before = run
+            found.append(run)
+        else:
+            before = wanted[best[1]]
+            before += run
+            # The last ones are those that frames may still come to.
+            found[-OPEN:] = sorted(found[-OPEN:], key=lambda each: each[-1].seconds or 0.0)
+    return found
+
+
+def _alike(before: Sequence[Frame], run: Sequence[Frame], vectors: NDArray[Any]) -> float:
+    ends = np.array([before[0].at, before[-1].at])
+    return float(likeness(vectors, ends, np.full(2, run[0].at)).min())
+
+
+def _could_join(before: Sequence[Frame], run: Sequence[Frame], gap: float) -> bool:
+    end, at = before[-1].seconds, run[0].seconds
+    return end is not None and at is not None and at - end <= gap
+
+
+def _could_go_on(before: Frame, frame: Frame, gap: float) -> bool:
     """Whether neither time nor name says that a series ends between two frames."""
     if before.seconds is None or frame.seconds is None:
         return before.number is None or frame.number is None or frame.number - before.number <= STEP
     return frame.seconds - before.seconds <= gap
 
 
-def _at_once(before: _Frame, frame: _Frame) -> bool:
-    if before.seconds is None or frame.seconds is None:
+def _at_once(before: Frame, frame: Frame) -> bool:
+    """Whether the wait is too short for another motif, surely of one body. (Some programs write fractions of zero.)"""
+    if before.seconds is None or frame.seconds is None or not (before.exact and frame.exact):
         return False
-    return before.exact and frame.exact and frame.seconds - before.seconds <= AT_ONCE
+    wait = frame.seconds - before.seconds
+    followed = before.prefix == frame.prefix and abs((frame.number or 0) - (before.number or 0)) <= STEP
+    return wait <= AT_ONCE and (wait > 0 or frame.seconds % 1 > 0) and (frame.one_body or followed)
 
 
-def _shortened(frames: Sequence[_Frame], alike: NDArray[np.float32], extent: float) -> Iterator[list[_Frame]]:
+def _shortened(frames: Sequence[Frame], vectors: NDArray[Any], extent: float) -> Iterator[Sequence[Frame]]:
     """A series, cut where the wait is longest, of equal waits where the frames are least alike, until none lasts longer
-    than `extent`; `alike`: of each frame and the one before."""
+    than `extent`."""
+    seconds = np.array([frame.seconds or 0.0 for frame in frames])
+    if seconds[-1] - seconds[0] <= extent:
+        yield frames
+        return
+    rows, waits = np.array([frame.at for frame in frames]), np.diff(seconds)
+    alike = likeness(vectors, rows[:-1], rows[1:])
     pending = [(0, len(frames))]
     while pending:
         start, end = pending.pop()
-        seconds = [frame.seconds or 0.0 for frame in frames[start:end]]
-        if seconds[-1] - seconds[0] <= extent:
-            yield list(frames[start:end])
+        if seconds[end - 1] - seconds[start] <= extent:
+            yield frames[start:end]
             continue
-        waits = np.diff(seconds)
-        longest = np.flatnonzero(waits == waits.max())
-        cut = start + 1 + int(longest[alike[start + 1 :][longest].argmin()])
+        inside = waits[start : end - 1]
+        longest = start + np.flatnonzero(inside == inside.max())
+        cut = 1 + int(longest[alike[longest].argmin()])
         pending += [(start, cut), (cut, end)]
 
 

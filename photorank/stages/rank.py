@@ -111,7 +111,7 @@ def rank(
             )
         keys = [extraction.keys[path] for path in ranked]
         # The picture is what is ranked, so it does not matter that the RAW cannot be decoded.
-        raws = beside(failed, ranked)
+        raws = beside(failed, {path: extraction.keys[path] for path in ranked})
         extraction = replace(extraction, failures=[each for each in extraction.failures if each.path not in raws])
         table = _photos(ranked, keys, group(opened, ranked, keys, series_by, gap), raws)
         values = features_of(opened, run, _packed(table["key"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +13,9 @@ from photorank.cells import as_text
 from photorank.comparisons.reading import read_csv
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
-from photorank.photos import read_exposure, read_taken_at
-from photorank.photos.finding import is_beside_raw, is_raw_name
-from photorank.photos.grouping import GAP, UNKNOWN, Grouping, Shot, by_name, by_time, same_time, stem
+from photorank.photos import read_details, read_exposure
+from photorank.photos.grouping import GAP, Grouping, by_name, by_time
+from photorank.photos.pairs import UNKNOWN, Pictures, Shot
 from photorank.store import FeatureStore
 
 _BETWEEN_PATHS = re.compile(r"; (?=/|\\\\|[A-Za-z]:[\\/])")
@@ -47,12 +47,15 @@ def group(
     return by_time(shots, space.load(keys)[1], gap)
 
 
-def beside(raws: Iterable[str], pictures: Iterable[str]) -> dict[str, str]:
-    """Of files of which some are camera RAWs those that have their picture among `pictures`, and which: of the same
-    name, in the same folder, taken in the same second. Nothing is decoded."""
-    of_stem = {stem(path): path for path in pictures if is_beside_raw(path)}
-    found = {path: of_stem[stem(path)] for path in raws if is_raw_name(path) and stem(path) in of_stem}
-    return {raw: each for raw, each in found.items() if same_time(read_taken_at(raw), read_taken_at(each))}
+def beside(raws: Iterable[str], pictures: Mapping[str, bytes]) -> dict[str, str]:
+    """Of files of which some are camera RAWs those that have their picture among `pictures` (path → key), and which;
+    see `Pictures`. Nothing is decoded."""
+    raws = list(raws)
+    names = {Path(path).stem for path in raws}
+    shots = [Shot(path, key, *read_details(path)) for path, key in pictures.items() if Path(path).stem in names]
+    among = Pictures(shots, [""] * len(shots))
+    found = {path: among.of(Shot(path, b"", *read_details(path))) for path in raws}
+    return {path: shots[at].path for path, at in found.items() if at is not None}
 
 
 def series_of(paths: Sequence[str], series_by: str) -> list[str]:

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photorank.photos.brackets import find_brackets
-from photorank.photos.grouping import EXTENT, GAP, Grouping, Shot, by_time
+from photorank.photos.grouping import EXTENT, GAP, Grouping, by_name, by_time
 from photorank.photos.likeness import DIM, describe, likeness
 from photorank.photos.metadata import Exposure, exposure
+from photorank.photos.pairs import Shot
 from tests.conftest import make_picture
 
 NOTHING = Exposure()
@@ -39,9 +40,29 @@ def test_time_and_likeness_both_have_to_say_yes() -> None:
     assert parts(by_time(*shots(times, [1, 1, 2, 2, 2]), gap=7)) == [0, 1, 2, 2, 3]
 
 
-def test_a_scene_that_comes_back_is_another_series() -> None:
-    times = [f"2024-01-01T12:00:{second:02d}" for second in range(6)]
-    assert parts(by_time(*shots(times, [1, 1, 2, 2, 1, 1]))) == [0, 0, 1, 1, 2, 2]
+def test_a_scene_that_comes_back_within_the_gap_is_the_same_series() -> None:
+    times = [f"2024-01-01T12:00:{second:02d}" for second in range(0, 36, 6)]
+    assert parts(by_time(*shots(times, [1, 1, 2, 2, 1, 1]))) == [0, 0, 1, 1, 0, 0]
+    assert parts(by_time(*shots(times, [1, 1, 2, 2, 1, 1]), gap=17)) == [0, 0, 1, 1, 2, 2]
+    assert parts(by_time(*shots(times, [1, 2, 3, 1, 2, 3]))) == [0, 1, 2, 0, 1, 2]
+    apart = [f"2024-01-01T12:{minute:02d}:00" for minute in range(6)]
+    assert parts(by_time(*shots(apart, [1, 2] * 3))) == [0, 1, 2, 3, 4, 5]
+
+
+def test_two_bodies_of_one_model_take_their_frames_at_the_same_time() -> None:
+    """As two phones do, which have no serial number: 0.3 s apart, and neither is a burst of both motifs."""
+    names = [(f"/p/{who}/IMG_{at:04d}.jpg", f"2024-01-01T12:00:{at:02d}.{part}") for at in range(3) for who, part in
+             (("ann", 1), ("bob", 4))]  # fmt: skip
+    made = [Shot(path, path.encode(), time, "phone") for path, time in names]
+    assert parts(by_time(made, picture_vectors([1, 2] * 3))) == [0, 1] * 3
+    body = [Shot(s.path, s.key, s.taken_at, s.camera, Exposure(serial="7")) for s in made]
+    assert parts(by_time(body[:2], picture_vectors([1, 2]))) == [0, 0]
+
+
+def test_fractions_of_zero_are_no_fractions() -> None:
+    times = ["2024-01-01T12:00:00.00"] * 4
+    assert parts(by_time(*shots(times, [1, 1, 2, 2]))) == [0, 0, 1, 1]
+    assert parts(by_time(*shots([f"{time[:-2]}25" for time in times], [1, 1, 2, 2]))) == [0, 0, 0, 0]
 
 
 def test_a_burst_goes_on_though_its_motif_leaves_the_picture() -> None:
@@ -96,6 +117,26 @@ def test_frames_of_one_time_do_not_chain() -> None:
     assert len(set(parts(by_time(*shots(alone, [1] * 12)[:1], np.stack(mixed))))) == 1
 
 
+def test_a_raw_finds_its_picture_in_another_folder() -> None:
+    """Cameras write to two cards, and people sort by kind."""
+    time, later = "2024-01-01T12:00:00", "2024-01-01T12:00:01"
+    made = [Shot("/RAW/IMG_1.CR2", b"r", time, "c"), Shot("/JPG/IMG_1.JPG", b"j", time, "c")]
+    scene = picture_vectors([1] * 4)
+    assert by_time(made, scene).original == [1, 1]
+    copy = Shot("/z/IMG_1.JPG", b"j", time, "c")
+    assert by_time([*made, copy], scene).original == [1, 1, 1]
+    for other in (
+        Shot("/edits/IMG_1.JPG", b"k", time, "c"),  # which of the two?
+        Shot("/JPG/IMG_1.JPG", b"j", later, "c"), Shot("/JPG/IMG_1.JPG", b"j", time, "d"),
+        Shot("/JPG/IMG_2.JPG", b"j", time, "c"), Shot("/JPG/IMG_1.JPG", b"j", None, "c"),
+    ):  # fmt: skip
+        shots = [*made, other] if other.path.startswith("/edits") else [made[0], other]
+        assert by_time(shots, scene).original == list(range(len(shots)))
+    assert by_name(made, ["/RAW", "/JPG"]).original == [0, 1]
+    unknown = [Shot(shot.path, shot.key) for shot in made]
+    assert by_time(unknown, scene).original == [0, 1]
+
+
 @pytest.mark.parametrize("backup", ["/backup", "/z"])
 def test_a_copy_of_a_raw_stands_with_the_jpeg_whichever_folder_comes_first(backup: str) -> None:
     time = "2024-01-01T12:00:00"
@@ -114,6 +155,57 @@ def test_without_a_time_names_that_follow_one_another_are_a_series() -> None:
     made = [Shot(f"/p/{name}.jpg", name.encode()) for name in names]
     assert parts(by_time(made, picture_vectors([1] * 8))) == [0, 0, 0, 1, 2, 3, 3, 4]
     assert parts(by_time(made, picture_vectors([1, 1, 2, 2, 1, 1, 2, 1]))) == [0, 0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PXL_20240501_1001{:02d}123",
+        "signal-2024-05-01-10-01-{:02d}-123",
+        "2024-05-01 10.01.{:02d}",
+        "202405011001{:02d}",
+        "IMG_20240501_1001{:02d}~2",
+    ],
+)
+def test_without_a_time_the_one_in_the_name_counts(name: str) -> None:
+    made = [Shot(f"/p/{name.format(second)}.jpg", bytes([second])) for second in (0, 6, 12, 50)]
+    assert parts(by_time(made, picture_vectors([1, 1, 2, 2]))) == [0, 0, 1, 2]
+    assert parts(by_time(made, picture_vectors([1] * 4))) == [0, 0, 0, 1]
+    no_time = [Shot(f"/p/IMG_202402310000{at:02d}.jpg", bytes([at])) for at in (1, 2, 9)]
+    assert parts(by_time(no_time, picture_vectors([1] * 3))) == [0, 0, 1]
+
+
+def bracket_of(names: list[str], waits: float | None, **about: object) -> list[bool]:
+    """Which photos are in a bracket: of each name three, exposed at -2, 0 and +2."""
+    made = []
+    for at, bias in enumerate((0.0, -2.0, 2.0)):
+        time = None if waits is None else f"2024-01-01T12:00:{int(at * waits):02d}"
+        exposed = Exposure(bias, **about)  # type: ignore[arg-type]
+        made += [Shot(name.format(at + 1), name.encode() + bytes([at]), time, "c", exposed) for name in names]
+    found = by_time(made, picture_vectors([1] * len(made)))
+    assert len(set(found.series)) == (1 if any(found.bracket) or waits is None or waits <= GAP else len(made))
+    return [name is not None for name in found.bracket]
+
+
+def test_a_bracket_stays_one_beside_exports_and_edits_of_itself() -> None:
+    for more in ("/p/web/IMG_{}.jpg", "/p/IMG_{}-edit.jpg", "/p/IMG_{}.png"):
+        for wait in (0, 1):
+            assert bracket_of(["/p/IMG_{}.jpg", more], wait) == [True] * 6
+    # Frames of a burst are no edits of each other.
+    assert bracket_of(["/p/IMG_{}.jpg", "/p/IMG_{}0.jpg"], 1) == [False] * 6
+
+
+def test_where_a_camera_says_that_it_brackets_frames_may_come_as_slowly_as_in_a_series() -> None:
+    assert bracket_of(["/p/IMG_{}.jpg"], 4, bracketed=True) == [True] * 3
+    assert bracket_of(["/p/IMG_{}.jpg"], 4) == [False] * 3
+    assert bracket_of(["/p/IMG_{}.jpg"], 25, bracketed=True) == [False] * 3
+
+
+def test_without_a_time_a_bracket_is_of_names_that_follow_one_another() -> None:
+    assert bracket_of(["/p/IMG_{}.jpg"], None) == [True] * 3
+    assert bracket_of(["/p/IMG_{}.jpg"], None, bracketed=True) == [True] * 3
+    far = [Shot(f"/p/IMG_{7 * at}.jpg", bytes([at]), None, None, Exposure(2.0 * at - 2)) for at in range(3)]
+    assert not any(by_time(far, picture_vectors([1] * 3)).bracket)
 
 
 @settings(max_examples=40, deadline=None)
