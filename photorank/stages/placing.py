@@ -15,8 +15,8 @@ from typing import Literal
 
 import pandas as pd
 
-from photorank.errors import PhotoError
 from photorank.photos.finding import PHOTO_SUFFIXES, FailedPath, is_raw_name
+from photorank.stages.folders import make_folder, refuse_folder
 
 How = Literal["copy", "link"]
 
@@ -39,11 +39,9 @@ def place(ranking: pd.DataFrame, folder: Path, how: How, dry_run: bool = False) 
     it, and none at which a RAW would stand beside the picture of another. Raises PhotoError where the folder cannot be
     made; photos that cannot be copied or linked are reported, and the others are done.
     """
-    try:
-        if not dry_run:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"there can be no folder {folder} ({error.strerror or error}); name another") from error
+    refuse_folder(folder)
+    if not dry_run:
+        make_folder(folder)
     placing = _Placing(folder, how, dry_run)
     for shot in _kept(ranking):
         placing.place(shot)

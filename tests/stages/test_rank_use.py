@@ -76,6 +76,40 @@ def test_kept_frames_get_sidecars_copies_and_links_and_the_photos_stay_as_they_a
     assert f"copied 0 photos; {len(kept)} were there already" in again
 
 
+@pytest.mark.parametrize("option", ["--copy-to", "--link-to"])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(
+    run: Path, roll: Roll, tmp_path: Path, option: str, dry: list[str]
+) -> None:
+    before = set(roll.folder.iterdir())
+    (tmp_path / "file").write_bytes(b"")
+    arguments = ["rank", roll.folder, "--model", run, "--store", tmp_path / "S", "--xmp", "--copy-to", tmp_path / "one"]
+    done = CliRunner().invoke(app, [str(each) for each in (*arguments, option, tmp_path / "file" / "kept", *dry)])
+    assert done.exit_code == 1
+    assert str(done.exception) == f"there can be no folder {tmp_path / 'file' / 'kept'} (Not a directory); name another"
+    assert set(roll.folder.iterdir()) == before
+    assert not (tmp_path / "S").exists() and not (tmp_path / "one").exists()
+
+
+def test_where_a_folder_cannot_be_made_after_all_the_ranking_is_shown_and_no_sidecar_is_written(
+    run: Path, roll: Roll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, really = set(roll.folder.iterdir()), Path.mkdir
+
+    def refused(path: Path, *arguments: int, **options: bool) -> None:
+        if path.name == "kept":
+            raise PermissionError(13, "Permission denied")
+        really(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    arguments = ["rank", roll.folder, "--model", run, "--store", tmp_path / "S", "--workers", 1, "--xmp"]
+    done = CliRunner().invoke(app, [str(each) for each in (*arguments, "--copy-to", tmp_path / "kept")])
+    assert done.exit_code == 1
+    assert str(done.exception) == f"there can be no folder {tmp_path / 'kept'} (Permission denied); name another"
+    assert all(Path(path).name in done.output for path in roll.series)
+    assert set(roll.folder.iterdir()) == before
+
+
 def test_series_are_by_time_unless_told_otherwise(run: Path, roll: Roll, tmp_path: Path) -> None:
     def series(*options: object) -> int:
         told = json.loads(rank(run, roll, tmp_path / "S", "--json", *options))
