@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import itertools
 import os
@@ -16,7 +17,7 @@ from typing import Literal
 import pandas as pd
 
 from photorank.photos.finding import PHOTO_SUFFIXES, FailedPath, is_raw_name
-from photorank.stages.folders import make_folder, refuse_folder
+from photorank.stages.folders import make_folder, may_write, refuse_folder
 
 How = Literal["copy", "link"]
 
@@ -67,8 +68,8 @@ class _Placing:
     def __init__(self, folder: Path, how: How, dry_run: bool) -> None:
         self.report = PlacingReport()
         self._folder, self._how, self._dry_run = folder, how, dry_run
-        self._placed: set[Path] = set()
-        """What a dry run only names."""
+        self._placed: dict[Path, str] = {}
+        """Of a dry run: target → the photo that would be there."""
         self._photos: dict[str, list[str]] = {}
         """Stem, of which case is not told → the names in the folder that have it."""
         with contextlib.suppress(OSError):  # not there yet
@@ -81,13 +82,24 @@ class _Placing:
         for number in itertools.count(1):
             targets = {path: self._folder / _numbered(Path(path).name, number) for path in shot}
             there = [path for path, target in targets.items() if target in self._placed or os.path.lexists(target)]
-            if not all(_is_same(path, targets[path], self._how) for path in there):
+            if not all(self._is_same(path, targets[path]) for path in there):
                 continue
             if not there and self._makes_foreign_pair(target.name for target in targets.values()):
                 continue
             if all(self._put(path, target) for path, target in targets.items() if path not in there):
                 self.report.unchanged += len(there)
                 return
+
+    def _is_same(self, path: str, target: Path) -> bool:
+        there = Path(self._placed.get(target, target))
+        try:
+            if not there.is_file():  # a dangling link, or a folder
+                return False
+            if self._how == "link" or target.is_symlink():
+                return there.samefile(path)
+            return filecmp.cmp(path, there, shallow=False)
+        except OSError:  # the photo is gone, say: placing it tells
+            return False
 
     def _makes_foreign_pair(self, names: Iterable[str]) -> bool:
         """Whether of names that are not there yet a RAW would stand beside a picture of another shot, or vice versa."""
@@ -98,7 +110,8 @@ class _Placing:
         """Place a file; False where something took the name meanwhile. What goes wrong otherwise is reported."""
         try:
             if self._dry_run:
-                self._placed.add(target)
+                self._try(path)
+                self._placed[target] = path
             else:
                 _copy(path, target) if self._how == "copy" else target.symlink_to(path)
         except FileExistsError:
@@ -112,6 +125,13 @@ class _Placing:
         self.report.placed.append((path, str(target)))
         return True
 
+    def _try(self, path: str) -> None:
+        """OSError where placing the file would fail, as far as can be seen without writing."""
+        if self._folder.exists() and not may_write(self._folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if self._how == "copy":
+            Path(path).open("rb").close()
+
     def _note(self, name: str) -> None:
         self._photos.setdefault(_stem(name), []).append(name)
 
@@ -122,17 +142,6 @@ def _stem(name: str) -> str:
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{Path(name).stem}_{number}{Path(name).suffix}"
-
-
-def _is_same(path: str, target: Path, how: How) -> bool:
-    try:
-        if not target.is_file():  # a dangling link, a folder, or what a dry run only names
-            return False
-        if how == "link" or target.is_symlink():
-            return target.samefile(path)
-        return filecmp.cmp(path, target, shallow=False)
-    except OSError:  # the photo is gone, say: placing it tells
-        return False
 
 
 def _copy(path: str, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from photorank.errors import PhotoError
 from photorank.photos import read_photo
 from photorank.photos.finding import FailedPath
 from photorank.photos.xmp import mark, new_xmp
+from photorank.stages.folders import may_write
 
 Style = Literal["lightroom", "darktable"]
 MARKS = {True: {"Rating": "5", "Label": "Green"}, False: {"Rating": "1", "Label": "Red"}}
@@ -82,8 +84,11 @@ def _write(sidecar: Path, keep: bool, overwrite: bool, dry_run: bool, report: Si
         return
     if there and not os.access(sidecar, os.W_OK):
         raise PhotoError("is read-only")
+    file = Path(os.path.realpath(sidecar))  # of a link, the file that it leads to
     if not dry_run:
-        _replace(Path(os.path.realpath(sidecar)), marked)  # of a link, the file that it leads to
+        _replace(file, marked)
+    elif not may_write(file.parent):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     report.written.append((str(sidecar), keep))
 
 

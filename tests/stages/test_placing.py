@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import pandas as pd
 import pytest
@@ -115,6 +115,35 @@ def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Pa
         ("1.jpg", "cannot be copied (No such file or directory)")
     ]
     assert contents(out) == {"1.CR2": b"photo a/1.CR2", "1_2.jpg": b"photo b/1.jpg"}
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_a_dry_run_says_of_exact_copies_what_is_done_with_them(tmp_path: Path, how: Literal["copy", "link"]) -> None:
+    table, out = kept(tmp_path, "a/1.jpg", "b/1.jpg b/1.CR2", "c/1.jpg"), tmp_path / "out"
+    for name in ("b/1.jpg", "c/1.jpg"):
+        (tmp_path / name).write_bytes(b"photo a/1.jpg")
+    planned = place(table, out, how, dry_run=True)
+    done = place(table, out, how)
+    assert planned == done
+    names = {"copy": ["1.jpg", "1.CR2"], "link": ["1.jpg", "1_2.jpg", "1_2.CR2", "1_3.jpg"]}[how]
+    assert [Path(target).name for _, target in done.placed] == names
+    assert done.unchanged == 4 - len(names)
+
+
+def test_a_dry_run_says_what_cannot_be_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out"
+    (tmp_path / "b/1.jpg").unlink()
+    report = place(table, out, "copy", dry_run=True)
+    assert [Path(path).name for path, _ in report.placed] == ["1.jpg", "1.CR2"]
+    assert [each.error for each in report.failures] == ["cannot be copied (No such file or directory)"]
+    out.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != out)
+    report = place(table.iloc[:1], out, "copy", dry_run=True)
+    assert report.placed == []
+    assert [each.error for each in report.failures] == ["cannot be copied (Permission denied)"] * 2
+    with pytest.raises(PhotoError, match=r"there can be no folder .*more \(Permission denied\)"):
+        place(table, out / "more", "copy", dry_run=True)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("hard_links", [True, False])

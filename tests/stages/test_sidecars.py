@@ -134,6 +134,20 @@ def test_read_only_sidecars_and_folders_are_left_as_they_are(tmp_path: Path) -> 
     assert (tmp_path / "a.xmp").read_text() == LIGHTROOM
 
 
+def test_a_dry_run_says_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = photos(tmp_path, a__jpg=True, b__jpg=False, c__jpg=True)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "real.xmp").write_text(LIGHTROOM)
+    (tmp_path / "a.xmp").write_text(LIGHTROOM)
+    (tmp_path / "c.xmp").symlink_to(tmp_path / "else" / "real.xmp")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    report = write_sidecars(table, overwrite=True, dry_run=True)
+    assert [(Path(each.path).name, each.error) for each in report.failures] == [
+        ("a.xmp", "cannot be written (Permission denied)"), ("b.xmp", "cannot be written (Permission denied)"),
+    ]  # fmt: skip
+    assert [Path(path).name for path, _ in report.written] == ["c.xmp"]
+
+
 def test_hostile_names_run_nothing_and_get_their_sidecars(tmp_path: Path) -> None:
     names = ["<img src=x onerror=alert(1)>.jpg", "\"quoted' & co.jpg", "two\nlines.jpg", "\u202egpj.x.jpg", "=1+1.jpg"]
     names.append("\udcff.jpg")
