@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,7 @@ def _write(sidecar: Path, keep: bool, overwrite: bool, dry_run: bool, report: Si
     there = os.path.lexists(sidecar)
     data = read_photo(str(sidecar)) if there else b""
     marked = mark(data, MARKS[keep], overwrite) if there else new_xmp(MARKS[keep])
-    if there and not overwrite and marked != mark(data, MARKS[keep], overwrite=True):
+    if there and not overwrite and _is_given(data, MARKS[keep], marked):
         report.given += 1
     if marked == data:
         report.unchanged += 1
@@ -90,6 +91,14 @@ def _write(sidecar: Path, keep: bool, overwrite: bool, dry_run: bool, report: Si
     elif not may_write(file.parent):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     report.written.append((str(sidecar), keep))
+
+
+def _is_given(data: bytes, marks: Mapping[str, str], marked: bytes) -> bool:
+    """Whether a sidecar that was marked without overwriting kept a mark of its own."""
+    try:
+        return marked != mark(data, marks, overwrite=True)
+    except PhotoError:  # one that could not even be overwritten
+        return True
 
 
 def _replace(file: Path, data: bytes) -> None:
