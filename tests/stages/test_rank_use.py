@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from photorank import Ranker
 from photorank.cli import app
 from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.config import ExtractConfig, HeadConfig
+from photorank.errors import ConfigError
 from photorank.photos.ratings import stars_of
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
@@ -156,6 +159,40 @@ def test_one_path_may_be_given_and_without_a_store_nothing_is_left(
     assert done.exit_code == 0, done.output
     assert 'id="pictures-0">/9j/' in (tmp_path / "out" / "report.html").read_text(), "thumbnails are inside"
     assert not list(cache.rglob("no-store-*"))
+
+
+def test_from_python_the_frames_to_keep_may_be_a_number(run: Path, roll: Roll, tmp_path: Path) -> None:
+    ranker = Ranker.load(run)
+    two, *same = (ranker.rank([roll.folder], tmp_path / "S", keep=keep) for keep in (2, "2", np.int64(2)))
+    for each in same:
+        pd.testing.assert_frame_equal(two, each)
+    assert two["keep"].sum() > ranker.rank([roll.folder], tmp_path / "S", gap=float("inf"))["keep"].sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"keep": 0}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not '0'"),
+        ({"keep": 0.3}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not '0.3'"),
+        ({"keep": True}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not 'True'"),
+        ({"gap": -5}, "--gap is the most seconds between two frames of one series, 0 or more; not -5"),
+        ({"gap": float("nan")}, "--gap is the most seconds between two frames of one series, 0 or more; not nan"),
+        ({"min_confidence": 2.0}, "--min-confidence is a probability of 0.5 to 1; not 2.0"),
+        ({"min_confidence": -1}, "--min-confidence is a probability of 0.5 to 1; not -1"),
+        ({"min_confidence": float("nan")}, "--min-confidence is a probability of 0.5 to 1; not nan"),
+    ],
+)  # fmt: skip
+def test_from_python_what_the_command_line_refuses_is_refused_before_the_work(
+    run: Path, roll: Roll, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Ranker.load(run).rank([roll.folder], tmp_path / "S", **options)
+    assert str(raised.value) == says
+    assert not (tmp_path / "S").exists()
+    name, value = next(iter(options.items()))
+    done = CliRunner().invoke(app, ["rank", str(roll.folder), f"--{name.replace('_', '-')}={value}"])
+    assert done.exit_code in (1, 2)
+    assert done.exit_code == 2 or str(done.exception) == says
 
 
 @pytest.mark.parametrize(
