@@ -98,7 +98,8 @@ def rank(
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     found = [file.path for file in files]
     if series_by != "time":
-        series_of(found, series_by)  # what is wrong with a CSV is said before the work
+        # What is wrong with a CSV is said before the work; for photos that turn out to be none it needs no row.
+        series_of([], series_by)
     with ExitStack() as stack:
         opened = FeatureStore.create(store or stack.enter_context(passing_store()))
         features = [
