@@ -105,8 +105,8 @@ def rank(
         with terminal.stoppable(f"the ranking is in {out}"), terminal.progress("report") as progress:
             failures = ranking.extraction.failures
             written += write_report(ranking.table, out, store, f"Ranked by {by}.", failures, resolved, progress)
-    used = use.of(ranking.table)
     if as_json:
+        used = use.of(ranking.table)
         found = {"ranking": records(ranking.table), "undecided": ranking.undecided, "model": str(run.path)}
         failed = [asdict(each) for each in ranking.extraction.failures]
         terminal.print_json({**found, "failures": failed, **used.as_json()})
@@ -120,4 +120,4 @@ def rank(
     terminal.print_failures(ranking.extraction)
     for path in written:
         typer.echo(f"wrote {path}")
-    used.print(dry_run)
+    use.of(ranking.table).print(dry_run)

@@ -39,22 +39,32 @@ class Use:
     dry_run: bool
 
     def check(self) -> None:
-        """BadParameter where an option is given without the one that it is of."""
+        """BadParameter where an option is given without the one that it is of, PhotoError where a folder cannot be."""
         if self.xmp_overwrite and not self.xmp:
             raise typer.BadParameter("--xmp-overwrite is for --xmp")
         if self.dry_run and not (self.xmp or self.copy_to or self.link_to):
             raise typer.BadParameter("--dry-run is for --xmp, --copy-to and --link-to")
+        from photorank.stages.folders import refuse_folder
+
+        for folder in self._folders():
+            refuse_folder(folder)
 
     def of(self, ranking: pd.DataFrame) -> Used:
-        """Do it."""
+        """Do it. PhotoError, before anything is written, where a folder cannot be made."""
+        from photorank.stages.folders import make_folder
         from photorank.stages.placing import place
         from photorank.stages.sidecars import write_sidecars
 
+        for folder in () if self.dry_run else self._folders():
+            make_folder(folder)
         style: Style = "darktable" if self.xmp_style is XmpStyle.darktable else "lightroom"
         sidecars = write_sidecars(ranking, style, self.xmp_overwrite, self.dry_run) if self.xmp else None
         copied = place(ranking, self.copy_to, "copy", self.dry_run) if self.copy_to else None
         linked = place(ranking, self.link_to, "link", self.dry_run) if self.link_to else None
         return Used(sidecars, copied, linked)
+
+    def _folders(self) -> list[Path]:
+        return [folder for folder in (self.copy_to, self.link_to) if folder]
 
 
 @dataclass(frozen=True)

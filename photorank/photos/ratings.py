@@ -12,6 +12,7 @@ from photorank.photos.metadata import rating, read_header
 
 _NAME = "http://ns.adobe.com/xap/1.0/ Rating"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_VALUE = f"{_RDF} value"
 _TOP = [f"{_RDF} RDF", f"{_RDF} Description"]
 _BEGIN = re.compile(rb"<(x:x[am]pmeta|rdf:RDF)[\s>]")  # the former is around the latter, or not there
 
@@ -49,8 +50,9 @@ def stars_inside(data: bytes) -> float | None:
 
 
 def stars_of_xmp(data: bytes) -> float | None:
-    """The first `xmp:Rating` of an XMP document, attribute or element; None where there is none. It is a property of an
-    rdf:Description right below rdf:RDF: one further inside is that of an earlier version, say, or of another photo.
+    """The first `xmp:Rating` of an XMP document, attribute or element, with text or an `rdf:value`; None where there is
+    none. It is a property of an rdf:Description right below rdf:RDF: one further inside is that of an earlier version,
+    say, or of another photo.
 
     Raises PhotoError where it is no XML, declares a document type (XMP has none, and its entities can be made to grow
     without bound), or has a rating other than −1 to 5.
@@ -63,6 +65,8 @@ def stars_of_xmp(data: bytes) -> float | None:
         inside.append(name)
         if _NAME in attributes and inside[-2:] == _TOP:
             found.append(attributes[_NAME])
+        if inside[-3:] == [*_TOP, _NAME] and _VALUE in attributes:
+            found.append(attributes[_VALUE])
 
     def text(letters: str) -> None:
         if inside[-3:] == [*_TOP, _NAME] and letters.strip():

@@ -15,7 +15,10 @@ from xml.parsers import expat
 from photorank.errors import PhotoError
 
 _XMP, _RDF = "http://ns.adobe.com/xap/1.0/", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_XML = "http://www.w3.org/XML/1998/namespace"
 _TOP = [f"{_RDF} RDF", f"{_RDF} Description"]
+_OF_TEXT = ((_RDF, "ID"), (_RDF, "datatype"))
+"""Attributes that an element with text may have, beside those of XML."""
 _NEW = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="photorank">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -79,13 +82,15 @@ class _Place:
     end: int = 0
     """Where the element's end tag begins; without meaning where it has none."""
     plain: bool = True
-    """Whether the element holds text alone."""
+    """Whether the value is text that can be changed: all that the element holds, or its `rdf:value`."""
+    given: bool = False
+    """Whether it counts as given, whatever the value."""
 
 
 def _mark(document: bytes, name: str, value: str, overwrite: bool) -> bytes:
     found = _Reader(document, name)
     if found.places:
-        if not overwrite and any(place.value.strip() not in ("", "0") for place in found.places):
+        if not overwrite and any(place.given or place.value.strip() not in ("", "0") for place in found.places):
             return document
         for place in reversed(found.places):
             document = _replace(document, place, value)
@@ -143,7 +148,7 @@ class _Reader:
                 if (uri, local) == (_XMP, self._name):
                     self.places.append(_Place(at, value, f"{prefix}:{local}".encode()))
         elif self._path[-3:] == [*_TOP, f"{_XMP} {self._name}"]:
-            self._inside = _Place(at)
+            self._inside = _property(at, attributes)
 
     def _end(self, _: str) -> None:
         at = self._parser.CurrentByteIndex
@@ -158,6 +163,7 @@ class _Reader:
     def _text(self, letters: str) -> None:
         if self._inside is not None:
             self._inside.value += letters
+            self._inside.plain &= self._inside.attribute is None
 
     def _bind(self, prefix: str | None, uri: str) -> None:
         self._bound.setdefault(prefix or "", []).append(uri)
@@ -167,6 +173,17 @@ class _Reader:
 
     def _doctype(self, *_: object) -> None:
         raise PhotoError("declares a document type, which no XMP does")
+
+
+def _property(at: int, attributes: Mapping[str, str]) -> _Place:
+    """The element of a mark. With attributes other than those that qualify its text it is one of RDF's longer forms:
+    given, and to be changed only where the value is an `rdf:value`."""
+    names = {key: (*key.split(" "), "", "")[:3] for key in attributes}
+    value = next((key for key, (uri, local, _) in names.items() if (uri, local) == (_RDF, "value")), None)
+    if value is not None:
+        return _Place(at, attributes[value], f"{names[value][2]}:value".encode(), given=True)
+    longer = any(uri != _XML and (uri, local) not in _OF_TEXT for uri, local, _ in names.values())
+    return _Place(at, plain=not longer, given=longer)
 
 
 def _replace(document: bytes, place: _Place, value: str) -> bytes:

@@ -27,7 +27,8 @@ class Shown:
     least: float
     """The smallest change that is worth telling."""
     text: str
-    """What stands in brackets: `{change}` is the amount, `{share}` that of the frame's pixels."""
+    """What stands in brackets: `{change}` is the amount, `{share}` that of the frame's pixels, and of the pick's where
+    it has one worth telling."""
 
 
 def _times(power: float) -> Callable[[float, float], float]:
@@ -54,8 +55,8 @@ _SHOWN: dict[str, tuple[Shown, ...]] = {
     ),
     "exposure": (
         Shown("luma_p50", DARKER, BRIGHTER, _relative, 0.08, "median brightness {change}"),
-        Shown("clipped_bright", "", "highlights clipped", _share, 0.01, "{share} of pixels"),
-        Shown("clipped_dark", "", "shadows clipped", _share, 0.01, "{share} of pixels"),
+        Shown("clipped_bright", "", "highlights clipped", _share, 0.01, "{share}"),
+        Shown("clipped_dark", "", "shadows clipped", _share, 0.01, "{share}"),
         Shown("contrast", "flatter than the pick", "harsher than the pick", _times(1), 0.15, "contrast {change}"),
     ),
     "compression": (
@@ -122,4 +123,7 @@ def words(label: str, change: Change) -> str:
 def _number(shown: Shown, change: Change) -> str:
     pick, frame = change[shown.statistic]
     percent = 100 * shown.amount(pick, frame)
-    return shown.text.format(change=f"{percent:+.0f} %".replace("-", "−"), share=f"{100 * frame**2:.0f} %")
+    share = f"{100 * frame**2:.0f} % of pixels"
+    if round(pick**2, 9) >= shown.least:
+        share += f", the pick {100 * pick**2:.0f} %"
+    return shown.text.format(change=f"{percent:+.0f} %".replace("-", "−"), share=share)

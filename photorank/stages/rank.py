@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photorank.config import ExtractConfig
-from photorank.errors import PhotoError
+from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import own
 from photorank.extractors.likeness import LIKENESS
 from photorank.models import prediction
@@ -65,12 +65,12 @@ class Ranker:
 
     def rank(
         self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None,
-        config: ExtractConfig | None = None, series_by: str = "time", keep: str = "1",
+        config: ExtractConfig | None = None, series_by: str = "time", keep: int | str = "1",
         min_confidence: float | None = None, gap: float = GAP,
     ) -> pd.DataFrame:  # fmt: skip
-        """The table of `photorank rank` (see `Ranking.table`), by its options."""
+        """The table of `photorank rank` (see `Ranking.table`), by its options; ConfigError where it refuses one."""
         folder = Path(store) if store is not None else cache_store()
-        return rank(paths, self.run, folder, series_by, config, None, Keep.parse(keep), min_confidence, gap).table
+        return rank(paths, self.run, folder, series_by, config, None, Keep.parse(str(keep)), min_confidence, gap).table
 
 
 def rank(
@@ -85,15 +85,21 @@ def rank(
     A RAW that cannot be decoded is a copy of its JPEG too.
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
     the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
-    no photos or none can be used, ConfigError for own code that is not named.
+    no photos or none can be used, ConfigError for own code that is not named, and for a `gap` below 0 or a
+    `min_confidence` outside of 0.5 to 1.
     """
+    if not gap >= 0:
+        raise ConfigError(f"--gap is the most seconds between two frames of one series, 0 or more; not {gap}")
+    if min_confidence is not None and not 0.5 <= min_confidence <= 1:
+        raise ConfigError(f"--min-confidence is a probability of 0.5 to 1; not {min_confidence}")
     config = config or ExtractConfig()
     files, unfit = find_photos(paths)
     if not files:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     found = [file.path for file in files]
     if series_by != "time":
-        series_of(found, series_by)  # what is wrong with a CSV is said before the work
+        # What is wrong with a CSV is said before the work; for photos that turn out to be none it needs no row.
+        series_of([], series_by)
     with ExitStack() as stack:
         opened = FeatureStore.create(store or stack.enter_context(passing_store()))
         features = [

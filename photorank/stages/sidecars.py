@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +18,7 @@ from photorank.errors import PhotoError
 from photorank.photos import read_photo
 from photorank.photos.finding import FailedPath
 from photorank.photos.xmp import mark, new_xmp
+from photorank.stages.folders import may_write
 
 Style = Literal["lightroom", "darktable"]
 MARKS = {True: {"Rating": "5", "Label": "Green"}, False: {"Rating": "1", "Label": "Red"}}
@@ -75,16 +78,27 @@ def _write(sidecar: Path, keep: bool, overwrite: bool, dry_run: bool, report: Si
     there = os.path.lexists(sidecar)
     data = read_photo(str(sidecar)) if there else b""
     marked = mark(data, MARKS[keep], overwrite) if there else new_xmp(MARKS[keep])
-    if there and not overwrite and marked != mark(data, MARKS[keep], overwrite=True):
+    if there and not overwrite and _is_given(data, MARKS[keep], marked):
         report.given += 1
     if marked == data:
         report.unchanged += 1
         return
     if there and not os.access(sidecar, os.W_OK):
         raise PhotoError("is read-only")
+    file = Path(os.path.realpath(sidecar))  # of a link, the file that it leads to
     if not dry_run:
-        _replace(Path(os.path.realpath(sidecar)), marked)  # of a link, the file that it leads to
+        _replace(file, marked)
+    elif not may_write(file.parent):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     report.written.append((str(sidecar), keep))
+
+
+def _is_given(data: bytes, marks: Mapping[str, str], marked: bytes) -> bool:
+    """Whether a sidecar that was marked without overwriting kept a mark of its own."""
+    try:
+        return marked != mark(data, marks, overwrite=True)
+    except PhotoError:  # one that could not even be overwritten
+        return True
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -70,6 +70,43 @@ def test_what_somebody_gave_stays_unless_it_is_to_be_overwritten() -> None:
     assert b"<xmp:Rating >1</xmp:Rating>" in mark(empty, {"Rating": "1"})
 
 
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+VALUES = ('rdf:value="3" xml:lang="en"', "xml:lang='en' rdf:value = '0'", f'xmlns:r="{RDF}" r:value="3"')
+
+
+@pytest.mark.parametrize("attributes", VALUES)
+@pytest.mark.parametrize("end", ["/>", " ></xmp:Rating>"])
+def test_a_value_in_the_form_of_an_attribute_stays_or_is_changed_there(attributes: str, end: str) -> None:
+    element = f"<xmp:Rating {attributes}{end}"
+    document = DIGIKAM.replace("<xmp:Rating>3</xmp:Rating>", element)
+    assert mark(document.encode(), {"Rating": "5"}) == document.encode()
+    changed = element.replace('"3"', '"5"').replace("'0'", "'5'")
+    marked = mark(document.encode(), {"Rating": "5"}, overwrite=True)
+    assert marked.decode() == document.replace(element, changed)
+    assert (stars_of_xmp(document.encode()), stars_of_xmp(marked)) == (0 if "'0'" in element else 3, 5)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<xmp:Rating rdf:resource="urn:3"/>', '<xmp:Rating rdf:nodeID="a"/>', '<xmp:Rating rdf:parseType="Literal"/>',
+        '<xmp:Rating rdf:parseType="Resource"><rdf:value>3</rdf:value></xmp:Rating>', '<xmp:Rating xmp:Label="a"/>',
+        '<xmp:Rating rdf:value="3"> 4 </xmp:Rating>', '<xmp:Rating rdf:value="3"><rdf:Bag/></xmp:Rating>',
+    ],
+)  # fmt: skip
+def test_a_longer_form_stays_and_is_a_sentence_where_it_is_to_be_overwritten(element: str) -> None:
+    document = DIGIKAM.replace("<xmp:Rating>3</xmp:Rating>", element).encode()
+    assert mark(document, {"Rating": "5"}) == document
+    with pytest.raises(PhotoError, match="has a rating or label that is not plain text"):
+        mark(document, {"Rating": "5"}, overwrite=True)
+
+
+def test_text_with_a_language_or_type_is_plain() -> None:
+    for attributes in ('xml:lang="en"', 'rdf:datatype="http://www.w3.org/2001/XMLSchema#integer" rdf:ID="a"'):
+        document = DIGIKAM.replace("<xmp:Rating>3", f"<xmp:Rating {attributes}>0")
+        assert mark(document.encode(), {"Rating": "5"}).decode() == document.replace(">0<", ">5<")
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [

@@ -21,6 +21,7 @@ from photorank.stages.deciding import order
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
 from photorank.stages.rank import COLUMNS, rank
+from photorank.stages.ranking_files import write_ranking
 from photorank.store import FeatureStore, fingerprint
 from tests.conftest import Run, make_picture
 
@@ -163,7 +164,25 @@ def test_series_by_a_table(work: Path, tmp_path: Path) -> None:
         rank([folder], run, tmp_path / "S", series_by="nowhere.csv")
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="columns path and series"):
-        rank([folder], run, tmp_path / "S", series_by=str(tmp_path / "bad.csv"))
+        rank([folder], run, tmp_path / "T", series_by=str(tmp_path / "bad.csv"))
+    assert not (tmp_path / "T").exists(), "it is said before the work"
+
+
+def test_a_written_ranking_says_what_a_series_is_also_where_a_photo_failed(work: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for number in range(3):
+        make_picture(number).save(folder / f"{number}.png")
+    (folder / "bad.jpg").write_bytes(b"no")
+    run = load_run(work / "run")
+    first = rank([folder], run, tmp_path / "S", series_by="folder")
+    write_ranking(first.table, tmp_path / "out")
+    again = rank([folder], run, tmp_path / "S", series_by=str(tmp_path / "out" / "ranking.csv"))
+    pd.testing.assert_frame_equal(again.table, first.table)
+    assert [Path(each.path).name for each in again.extraction.failures] == ["bad.jpg"]
+    make_picture(3).save(folder / "new.png")
+    with pytest.raises(ConfigError, match=r"names no series for .*new\.png; add a row for each"):
+        rank([folder], run, tmp_path / "S", series_by=str(tmp_path / "out" / "ranking.csv"))
 
 
 def test_a_head_over_differences_ranks_too(work: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import pandas as pd
 import pytest
@@ -46,7 +46,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, how: str) -> None:
     (out / "1_2.jpg").symlink_to(tmp_path / "gone.jpg")
     (out / "1.CR2").mkdir()
     done = place(table, out, how)  # type: ignore[arg-type]
-    assert [Path(target).name for _, target in done.placed] == ["1_3.jpg", "1_2.CR2", "1_4.jpg"]
+    assert [Path(target).name for _, target in done.placed] == ["1_3.jpg", "1_3.CR2", "1_4.jpg"]
     assert (out / "1.jpg").read_bytes() == b"somebody else's"
     assert (out / "1_2.jpg").is_symlink()
 
@@ -59,6 +59,54 @@ def test_copying_where_the_photos_are_changes_nothing(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == before
 
 
+def kept(tmp_path: Path, *shots: str) -> pd.DataFrame:
+    """Kept frames, each written with the RAWs beside it: `a/1.jpg a/1.CR2`."""
+    table = ranking(**{str(tmp_path / shot.split()[0]): True for shot in shots})
+    table["copies"] = pd.Series([[str(tmp_path / each) for each in shot.split()[1:]] for shot in shots], dtype=object)
+    for name in " ".join(shots).split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(f"photo {name}".encode())
+    return table
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+@pytest.mark.parametrize(
+    ("shots", "names"),
+    [
+        (["a/1.JPG", "b/1.JPG b/1.DNG"], ["1.JPG", "1_2.JPG", "1_2.DNG"]),
+        (["a/1.JPG", "b/1.DNG"], ["1.JPG", "1_2.DNG"]),
+        (["a/1.DNG", "b/1.jpg", "c/1.JPG c/1.DNG"], ["1.DNG", "1_2.jpg", "1_3.JPG", "1_3.DNG"]),
+        (["a/1.JPG a/1.DNG", "b/1.png", "c/1.NEF"], ["1.JPG", "1.DNG", "1_2.png", "1_3.NEF"]),
+        (["a/1.jpg", "b/1.png"], ["1.jpg", "1.png"]),
+        (["a/1.JPG a/1.DNG b/1.DNG"], ["1.JPG", "1.DNG", "1_2.DNG"]),
+    ],
+)  # fmt: skip
+def test_a_raw_stays_beside_its_own_picture_and_stands_beside_no_other(
+    tmp_path: Path, how: str, shots: list[str], names: list[str]
+) -> None:
+    table, out = kept(tmp_path, *shots), tmp_path / "out"
+    planned = place(table, out, how, dry_run=True)  # type: ignore[arg-type]
+    done = place(table, out, how)  # type: ignore[arg-type]
+    assert planned.placed == done.placed
+    assert [Path(target).name for _, target in done.placed] == names
+    for path, target in done.placed:
+        assert Path(target).read_bytes() == Path(path).read_bytes()
+    again = place(table, out, how)  # type: ignore[arg-type]
+    assert (again.placed, again.unchanged) == ([], len(names))
+
+
+def test_a_raw_joins_its_picture_that_was_there_before_and_no_other(tmp_path: Path) -> None:
+    table, out = kept(tmp_path, "a/1.jpg a/1.CR2", "b/1.jpg b/1.CR2"), tmp_path / "out"
+    without = table.assign(copies=pd.Series([[], []], dtype=object))
+    place(without, out, "copy")
+    (out / "1.xmp").write_text("a sidecar takes no name")
+    done = place(table, out, "copy")
+    assert [(Path(path).parent.name, Path(target).name) for path, target in done.placed] == [
+        ("a", "1.CR2"), ("b", "1_2.CR2"),
+    ]  # fmt: skip
+    assert done.unchanged == 2
+
+
 def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     table, out = two_folders(tmp_path), tmp_path / "out"
     (tmp_path / "a/1.jpg").unlink()
@@ -66,8 +114,36 @@ def test_a_photo_that_is_gone_is_reported_and_nothing_is_left_of_it(tmp_path: Pa
     assert [(Path(each.path).name, each.error) for each in done.failures] == [
         ("1.jpg", "cannot be copied (No such file or directory)")
     ]
-    assert sorted(contents(out)) == ["1.CR2", "1.jpg"]
-    assert contents(out)["1.jpg"] == b"photo b/1.jpg"
+    assert contents(out) == {"1.CR2": b"photo a/1.CR2", "1_2.jpg": b"photo b/1.jpg"}
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_a_dry_run_says_of_exact_copies_what_is_done_with_them(tmp_path: Path, how: Literal["copy", "link"]) -> None:
+    table, out = kept(tmp_path, "a/1.jpg", "b/1.jpg b/1.CR2", "c/1.jpg"), tmp_path / "out"
+    for name in ("b/1.jpg", "c/1.jpg"):
+        (tmp_path / name).write_bytes(b"photo a/1.jpg")
+    planned = place(table, out, how, dry_run=True)
+    done = place(table, out, how)
+    assert planned == done
+    names = {"copy": ["1.jpg", "1.CR2"], "link": ["1.jpg", "1_2.jpg", "1_2.CR2", "1_3.jpg"]}[how]
+    assert [Path(target).name for _, target in done.placed] == names
+    assert done.unchanged == 4 - len(names)
+
+
+def test_a_dry_run_says_what_cannot_be_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = two_folders(tmp_path), tmp_path / "out"
+    (tmp_path / "b/1.jpg").unlink()
+    report = place(table, out, "copy", dry_run=True)
+    assert [Path(path).name for path, _ in report.placed] == ["1.jpg", "1.CR2"]
+    assert [each.error for each in report.failures] == ["cannot be copied (No such file or directory)"]
+    out.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != out)
+    report = place(table.iloc[:1], out, "copy", dry_run=True)
+    assert report.placed == []
+    assert [each.error for each in report.failures] == ["cannot be copied (Permission denied)"] * 2
+    with pytest.raises(PhotoError, match=r"there can be no folder .*more \(Permission denied\)"):
+        place(table, out / "more", "copy", dry_run=True)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("hard_links", [True, False])

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from photorank import Ranker
 from photorank.cli import app
 from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.config import ExtractConfig, HeadConfig
+from photorank.errors import ConfigError
 from photorank.photos.ratings import stars_of
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
@@ -76,6 +79,40 @@ def test_kept_frames_get_sidecars_copies_and_links_and_the_photos_stay_as_they_a
     assert f"copied 0 photos; {len(kept)} were there already" in again
 
 
+@pytest.mark.parametrize("option", ["--copy-to", "--link-to"])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(
+    run: Path, roll: Roll, tmp_path: Path, option: str, dry: list[str]
+) -> None:
+    before = set(roll.folder.iterdir())
+    (tmp_path / "file").write_bytes(b"")
+    arguments = ["rank", roll.folder, "--model", run, "--store", tmp_path / "S", "--xmp", "--copy-to", tmp_path / "one"]
+    done = CliRunner().invoke(app, [str(each) for each in (*arguments, option, tmp_path / "file" / "kept", *dry)])
+    assert done.exit_code == 1
+    assert str(done.exception) == f"there can be no folder {tmp_path / 'file' / 'kept'} (Not a directory); name another"
+    assert set(roll.folder.iterdir()) == before
+    assert not (tmp_path / "S").exists() and not (tmp_path / "one").exists()
+
+
+def test_where_a_folder_cannot_be_made_after_all_the_ranking_is_shown_and_no_sidecar_is_written(
+    run: Path, roll: Roll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, really = set(roll.folder.iterdir()), Path.mkdir
+
+    def refused(path: Path, *arguments: int, **options: bool) -> None:
+        if path.name == "kept":
+            raise PermissionError(13, "Permission denied")
+        really(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    arguments = ["rank", roll.folder, "--model", run, "--store", tmp_path / "S", "--workers", 1, "--xmp"]
+    done = CliRunner().invoke(app, [str(each) for each in (*arguments, "--copy-to", tmp_path / "kept")])
+    assert done.exit_code == 1
+    assert str(done.exception) == f"there can be no folder {tmp_path / 'kept'} (Permission denied); name another"
+    assert all(Path(path).name in done.output for path in roll.series)
+    assert set(roll.folder.iterdir()) == before
+
+
 def test_series_are_by_time_unless_told_otherwise(run: Path, roll: Roll, tmp_path: Path) -> None:
     def series(*options: object) -> int:
         told = json.loads(rank(run, roll, tmp_path / "S", "--json", *options))
@@ -122,6 +159,40 @@ def test_one_path_may_be_given_and_without_a_store_nothing_is_left(
     assert done.exit_code == 0, done.output
     assert 'id="pictures-0">/9j/' in (tmp_path / "out" / "report.html").read_text(), "thumbnails are inside"
     assert not list(cache.rglob("no-store-*"))
+
+
+def test_from_python_the_frames_to_keep_may_be_a_number(run: Path, roll: Roll, tmp_path: Path) -> None:
+    ranker = Ranker.load(run)
+    two, *same = (ranker.rank([roll.folder], tmp_path / "S", keep=keep) for keep in (2, "2", np.int64(2)))
+    for each in same:
+        pd.testing.assert_frame_equal(two, each)
+    assert two["keep"].sum() > ranker.rank([roll.folder], tmp_path / "S", gap=float("inf"))["keep"].sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"keep": 0}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not '0'"),
+        ({"keep": 0.3}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not '0.3'"),
+        ({"keep": True}, "--keep is how many frames of a series, like 2, or a share of them, like 30%; not 'True'"),
+        ({"gap": -5}, "--gap is the most seconds between two frames of one series, 0 or more; not -5"),
+        ({"gap": float("nan")}, "--gap is the most seconds between two frames of one series, 0 or more; not nan"),
+        ({"min_confidence": 2.0}, "--min-confidence is a probability of 0.5 to 1; not 2.0"),
+        ({"min_confidence": -1}, "--min-confidence is a probability of 0.5 to 1; not -1"),
+        ({"min_confidence": float("nan")}, "--min-confidence is a probability of 0.5 to 1; not nan"),
+    ],
+)  # fmt: skip
+def test_from_python_what_the_command_line_refuses_is_refused_before_the_work(
+    run: Path, roll: Roll, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Ranker.load(run).rank([roll.folder], tmp_path / "S", **options)
+    assert str(raised.value) == says
+    assert not (tmp_path / "S").exists()
+    name, value = next(iter(options.items()))
+    done = CliRunner().invoke(app, ["rank", str(roll.folder), f"--{name.replace('_', '-')}={value}"])
+    assert done.exit_code in (1, 2)
+    assert done.exit_code == 2 or str(done.exception) == says
 
 
 @pytest.mark.parametrize(

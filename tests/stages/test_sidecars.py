@@ -9,7 +9,7 @@ import pytest
 
 from photorank.photos.ratings import stars_of
 from photorank.stages.sidecars import write_sidecars
-from tests.sidecars import DARKTABLE, LIGHTROOM
+from tests.sidecars import DARKTABLE, DIGIKAM, LIGHTROOM
 
 
 def ranking(**keeps: bool | None) -> pd.DataFrame:
@@ -67,6 +67,17 @@ def test_a_sidecar_that_is_there_is_changed_in_its_marks_alone_and_what_was_give
     if os.name != "nt":
         assert stat.S_IMODE((tmp_path / "b.CR2.XMP").stat().st_mode) == 0o640
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+def test_a_rating_that_is_not_plain_text_counts_as_given(tmp_path: Path) -> None:
+    table = photos(tmp_path, a__CR2=True)
+    odd = DIGIKAM.replace("<xmp:Rating>3</xmp:Rating>", '<xmp:Rating rdf:resource="urn:3"/>')
+    (tmp_path / "a.xmp").write_text(odd)
+    report = write_sidecars(table)
+    assert (len(report.written), report.given, report.failures) == (1, 1, [])
+    assert (tmp_path / "a.xmp").read_text() == odd.replace("Label></", "Label>Green</")
+    (failure,) = write_sidecars(table, overwrite=True).failures
+    assert failure.error == "has a rating or label that is not plain text"
 
 
 def test_copies_and_the_raw_beside_get_the_same_marks(tmp_path: Path) -> None:
@@ -132,6 +143,20 @@ def test_read_only_sidecars_and_folders_are_left_as_they_are(tmp_path: Path) -> 
         tmp_path.chmod(0o755)
     assert [each.error for each in report.failures] == ["is read-only", "cannot be written (Permission denied)"]
     assert (tmp_path / "a.xmp").read_text() == LIGHTROOM
+
+
+def test_a_dry_run_says_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = photos(tmp_path, a__jpg=True, b__jpg=False, c__jpg=True)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "real.xmp").write_text(LIGHTROOM)
+    (tmp_path / "a.xmp").write_text(LIGHTROOM)
+    (tmp_path / "c.xmp").symlink_to(tmp_path / "else" / "real.xmp")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    report = write_sidecars(table, overwrite=True, dry_run=True)
+    assert [(Path(each.path).name, each.error) for each in report.failures] == [
+        ("a.xmp", "cannot be written (Permission denied)"), ("b.xmp", "cannot be written (Permission denied)"),
+    ]  # fmt: skip
+    assert [Path(path).name for path, _ in report.written] == ["c.xmp"]
 
 
 def test_hostile_names_run_nothing_and_get_their_sidecars(tmp_path: Path) -> None:

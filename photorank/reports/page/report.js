@@ -106,13 +106,12 @@ function toSeries(frame, by) {
 }
 
 function accept(frame) {
-  for (const each of frame.series.frames) {
-    const decision = decisionOn(each);
-    if (decision !== null) choose(each, { keep: decision });
-    update(each);
-  }
+  const decided = frame.series.frames.filter((each) => decisionOn(each) !== null);
+  for (const each of decided) choose(each, { keep: decisionOn(each) });
+  frame.series.frames.forEach(update);
   tellFigures();
-  say(`${plural(frame.series.frames.length, "frame")} accepted as shown.`);
+  const open = frame.series.frames.length - decided.length;
+  say(`${plural(decided.length, "frame")} accepted as shown${open ? `; still undecided: ${open}` : ""}.`);
   toSeries(frame, 1);
 }
 

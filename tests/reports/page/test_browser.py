@@ -211,6 +211,25 @@ def test_a_key_that_is_held_decides_once(page: Page, report: Path) -> None:
     assert page.focused() == "a1.jpg"
 
 
+def test_what_is_accepted_and_what_stays_undecided_is_said(page: Page, tmp_path: Path) -> None:
+    paths = photos_in(tmp_path / "p", ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"])
+    frames = [{"path": path, "keep": None} for path in paths]
+    table = ranking({"none": frames[:2], "some": [*frames[2:4], {"path": paths[4], "keep": False}], "one": frames[5:]})
+    (written,) = write_report(table, tmp_path / "out", tmp_path / "S")
+    page.open(written)
+    said = "return document.getElementById('said').textContent"
+    page.press(Keys.ARROW_RIGHT, Keys.ENTER)
+    assert page.js(said) == "0 frames accepted as shown; still undecided: 2."
+    assert page.js("return localStorage.length") == 0
+    assert page.focused() == "c.jpg"
+    page.press(Keys.ENTER)
+    assert page.js(said) == "1 frame accepted as shown; still undecided: 2."
+    assert page.verdicts()["e.jpg"] == "✕ Reject"
+    assert page.js("return localStorage.length") == 1
+    page.press("k", Keys.ENTER)
+    assert page.js(said) == "1 frame accepted as shown."
+
+
 def test_two_tabs_do_not_lose_each_others_choices(page: Page, report: Path) -> None:
     page.open(report)
     first = page.driver.current_window_handle
