@@ -5,26 +5,33 @@
   step-N.safetensors the model, the optimiser's state, the weights' moving average
   best-N.safetensors the weights of the best epoch so far
   events/            TensorBoard's curves
+.OUT.part.lock       held by the process that trains
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from photorank.errors import RunError
 from photorank.store.durable import sync_folder, write_atomically
 from photorank.training.siamese import Progress, Trainer
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _STATE = "state.json"
 
@@ -38,6 +45,26 @@ class Unfinished:
         # As JSON gives it back.
         self._about: dict[str, Any] = json.loads(json.dumps(about))
         self._best: str | None = None
+
+    @contextlib.contextmanager
+    def alone(self, accelerator: Accelerator) -> Iterator[None]:
+        """Let nobody else train this run in the block; RunError, in all processes alike, where somebody does. The
+        system frees the lock of a process that ends, however it ends."""
+        from filelock import FileLock
+
+        lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+        problem = self._take(lock) if accelerator.is_main_process else None
+        try:
+            lost = torch.tensor(float(problem is not None), device=accelerator.device)
+            if accelerator.reduce(lost) > 0:
+                raise problem or RunError(f"{self._out} is not trained: see what the first of these processes said")
+            yield
+        finally:
+            if lock.is_locked:
+                if not self.folder.exists():  # nothing is there that it could guard
+                    with contextlib.suppress(OSError):  # Windows deletes no open file
+                        Path(lock.lock_file).unlink()
+                lock.release()
 
     @property
     def exists(self) -> bool:
@@ -106,6 +133,21 @@ class Unfinished:
     def remove(self) -> None:
         """What led to a run that is there now goes, or what leads nowhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _take(self, lock: BaseFileLock) -> RunError | None:
+        """Acquire the lock; why not."""
+        from filelock import Timeout
+
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return RunError(f"another process trains {self._out}: wait until it is done, or name another --out")
+        except NotImplementedError:
+            pass  # a file system without locks
+        except OSError as error:
+            return RunError(f"{self._out} cannot be written: {error.strerror or error}; name another --out")
+        return None
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 import yaml
 from accelerate import Accelerator
+from filelock import FileLock
 from PIL import ImageFilter
 
 import photorank as package
@@ -187,6 +188,23 @@ def test_curves_of_a_training_that_was_killed_before_its_first_checkpoint_are_go
     assert list((tmp_path / ".run.part" / "events").glob("*"))
     train(photos, tmp_path / "run", epochs=1, log_steps=1)
     assert len(list((tmp_path / "run" / "events").glob("*"))) == 2  # by step, by epoch
+
+
+@pytest.mark.parametrize("after", [2, 11])
+def test_a_run_that_is_trained_elsewhere_is_left_alone(after: int, photos: Path, tmp_path: Path) -> None:
+    told = 0
+
+    def start_again(*_: int) -> None:
+        nonlocal told
+        told += 1
+        if told == after:  # before and after the first checkpoint
+            for resume in (False, True):
+                with pytest.raises(RunError, match=r"another process trains .*run: wait .*or name another --out"):
+                    train(photos, tmp_path / "run", resume=resume)
+
+    train(photos, tmp_path / "run", progress=start_again, checkpoint_steps=10)
+    assert told > after
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_launchers_settings_do_not_change_what_is_learned(
@@ -571,6 +589,18 @@ def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) 
     assert told[1][0]["stop_loss"] - told[1][2]["stop_loss"] > 1e-3, "nothing was learned"
     for one, two in zip(told[1], told[2], strict=True):
         assert one == pytest.approx(two, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_of_two_processes_none_trains_what_is_trained_elsewhere(photos: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".run.part.lock"):
+        done = launched(
+            2, "-m", "photorank", "e2e", "--comparisons", photos / "comparisons.csv", "--config", "smoke", "--out",
+            tmp_path / "run",
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "another process trains" in done.stderr
+    assert "see what the first of these processes said" in done.stderr
 
 
 @pytest.mark.slow
