@@ -126,7 +126,9 @@ def _read(path: Path, photos: Path | None, config: E2eConfig) -> Labels:
     variant = None
     if "variant" in table:
         variant = table["variant"].fillna("none").astype(str).to_numpy(dtype=object)
-    return Labels(data, [places.of[key.tobytes()] for key in data.keys], variant)
+    keys = [key.tobytes() for key in data.keys]
+    sizes = np.array([places.sizes[key] for key in keys], np.float64)
+    return Labels(data, [places.of[key] for key in keys], sizes, variant)
 
 
 def _digest(data: Comparisons) -> str:

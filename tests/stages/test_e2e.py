@@ -61,9 +61,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(photos: Path, out: Path, resume: bool = False, progress: Any = None, **options: Any) -> Any:
+def train(
+    photos: Path, out: Path, resume: bool = False, progress: Any = None, cache: Path | None = None, **options: Any
+) -> Any:
     config = E2eConfig.model_validate({**SMALL, **options})
-    return e2e(photos / "comparisons.csv", config, out, resume=resume, progress=progress)
+    return e2e(photos / "comparisons.csv", config, out, resume=resume, cache=cache, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +295,22 @@ def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> Non
     (tmp_path / ".run.part" / "state.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         train(photos, tmp_path / "run", resume=True)
+
+
+def test_a_photo_that_is_gone_at_the_end_but_cached_does_not_cost_the_run(photos: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+
+    def remove(*_: int) -> None:
+        (mine / "s03" / "soft.png").unlink(missing_ok=True)
+
+    reports = [
+        train(mine, tmp_path / name, progress=progress, cache=tmp_path / "c.h5", epochs=1)
+        for name, progress in (("before", None), ("after", remove))
+    ]
+    assert not (mine / "s03" / "soft.png").exists()
+    before, after = (each.figures["train"]["file size alone"] for each in reports)
+    assert before == after
 
 
 def test_a_score_head_scores_single_photos(photos: Path, tmp_path: Path) -> None:
