@@ -36,7 +36,8 @@ class Epochs:
     def run(self) -> None:
         """Train. Raises RunError where SIGTERM stopped it, ConfigError where the training diverges."""
         trainer, at = self._trainer, self._trainer.progress
-        events = EventLog(self._unfinished.folder / "events", wall_time=None) if self._main else None
+        folder = self._unfinished.folder / "events"
+        events = EventLog(folder, wall_time=None, after=at.step) if self._main else None
         with _on_sigterm() as stopped, contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
                 self._epoch(events, stopped)

@@ -96,6 +96,13 @@ def test_a_run_holds_all_that_its_use_needs(run: Path) -> None:
     assert not list(run.parent.glob(".run*")), "what led to the run is still there"
 
 
+def loss_curve(folder: Path) -> list[int]:
+    """The steps of the curve, as TensorBoard reads it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return [each.step for each in EventAccumulator(str(folder / "events")).Reload().Scalars("train/loss")]
+
+
 def test_curves_are_written_by_step(run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -272,14 +279,17 @@ KILLED_AND_TOLD = KILLED.replace("step == 9:", "step == 9 and os.environ['RANK']
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_a_killed_training_goes_on_to_the_same_figures(run: Path, photos: Path, tmp_path: Path) -> None:
-    out, options = tmp_path / "again", json.dumps({**SMALL, "ema_decay": 0.5})
+    out, often = tmp_path / "again", {"ema_decay": 0.5, "checkpoint_steps": 3, "log_steps": 1}
+    options = json.dumps({**SMALL, **often})
     command = [sys.executable, "-c", KILLED, str(photos / "comparisons.csv"), str(out), options]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = json.loads((tmp_path / ".again.part" / "state.json").read_text())
-    assert state["progress"]["step"] == 8, "of 9 steps at most 2 are lost"
-    train(photos, out, resume=True, ema_decay=0.5)
+    assert state["progress"]["step"] == 6, "of 9 steps at most 3 are lost"
+    assert loss_curve(tmp_path / ".again.part")[-1] == 8
+    train(photos, out, resume=True, **often)
     assert same(run, out)
+    assert loss_curve(out) == list(range(1, 16))
 
 
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
