@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -34,21 +34,22 @@ class Epochs:
         self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
 
     def run(self) -> None:
-        """Train. Raises RunError where SIGTERM stopped it, ConfigError where the training diverges."""
+        """Train. Raises RunError where SIGTERM stopped it, KeyboardInterrupt where Ctrl-C did, both once all is kept;
+        ConfigError where the training diverges."""
         trainer, at = self._trainer, self._trainer.progress
         folder = self._unfinished.folder / "events"
         events = EventLog(folder, wall_time=None, after=at.step) if self._main else None
-        with _on_sigterm() as stopped, contextlib.closing(events) if events else _nothing():
+        with _stopping() as came, contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
-                self._epoch(events, stopped)
+                self._epoch(events, came)
                 self._end_epoch()
-                self._stop(stopped())
+                self._stop(came)
 
     def _is_enough(self) -> bool:
         at = self._trainer.progress
         return bool(len(self._stop_rows)) and at.epoch - at.best_epoch >= self._trainer.config.patience
 
-    def _epoch(self, events: EventLog | None, stopped: Callable[[], bool]) -> None:
+    def _epoch(self, events: EventLog | None, came: Sequence[int]) -> None:
         trainer, at, config = self._trainer, self._trainer.progress, self._trainer.config
         self._begin_window()
         batches = trainer.batches(at.epoch)
@@ -62,15 +63,17 @@ class Epochs:
             self._tell(at.epoch + at.batch / len(batches))
             if log:
                 self._log(events, norms)
-            self._stop(stopped())
+            self._stop(came)
             if at.step % config.checkpoint_steps == 0:
                 self._save()
 
-    def _stop(self, stop: bool) -> None:
-        """RunError where any process is to stop, once all is kept."""
-        if not self._agreed(stop):
+    def _stop(self, came: Sequence[int]) -> None:
+        """End where any process is to stop, once all is kept."""
+        if not self._agreed(bool(came)):
             return
         self._save()
+        if signal.SIGINT in came:
+            raise KeyboardInterrupt
         raise RunError(
             f"stopped after step {self._trainer.progress.step}; the training is kept in {self._unfinished.folder}, and "
             f"the same call with --resume goes on from there"
@@ -153,14 +156,26 @@ def _nothing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came since the block began, for a training that is to end after a step, not in one."""
-    came = threading.Event()
+def _stopping() -> Iterator[Sequence[int]]:
+    """The signals that came since the block began, for a training that is to end after a step, not in one: SIGTERM and
+    the first Ctrl-C. A second one ends it at once."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
-        yield came.is_set
+        yield came
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    # A shell's background job ignores Ctrl-C, and goes on doing so.
+    taken = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.getsignal(each) for each in taken}
+
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
+
     try:
-        yield came.is_set
+        for each in taken:
+            signal.signal(each, take)
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each in taken:
+            signal.signal(each, before[each])

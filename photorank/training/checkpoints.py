@@ -36,12 +36,22 @@ if TYPE_CHECKING:
 _STATE = "state.json"
 
 
+def folder_of(out: Path) -> Path:
+    """Where the training of the run `out` lives until it is done."""
+    return out.parent / f".{out.name}.part"
+
+
+def is_kept(out: Path) -> bool:
+    """Whether there is an unfinished training of the run `out` to go on with."""
+    return (folder_of(out) / _STATE).is_file()
+
+
 class Unfinished:
     """The folder in which the training of a run lives until it is done. Only the main process writes."""
 
     def __init__(self, out: Path, about: dict[str, Any]) -> None:
         """`about` is what must be the same for a training to be gone on with: config, comparisons."""
-        self.folder, self._out = out.parent / f".{out.name}.part", out
+        self.folder, self._out = folder_of(out), out
         # As JSON gives it back.
         self._about: dict[str, Any] = json.loads(json.dumps(about))
         self._best: str | None = None
@@ -69,7 +79,7 @@ class Unfinished:
     @property
     def exists(self) -> bool:
         """Whether there is a training to go on with."""
-        return (self.folder / _STATE).is_file()
+        return is_kept(self._out)
 
     def refuse(self, resume: bool) -> None:
         """RunError where there is an unfinished training that is not to be gone on with, or is of something else."""

@@ -24,7 +24,7 @@ from filelock import FileLock
 from PIL import ImageFilter
 
 import photorank as package
-from photorank.config import E2eConfig, ExtractConfig
+from photorank.config import E2eConfig, ExtractConfig, dump_config
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
 from photorank.models.siamese import Backbone
 from photorank.runs import load_run
@@ -32,9 +32,10 @@ from photorank.stages.e2e import e2e
 from photorank.stages.endings import explained, is_want_of_memory
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
+from photorank.stages.places import Places
 from photorank.store import FeatureStore
 from photorank.training.siamese import Trainer
-from tests.conftest import make_picture
+from tests.conftest import Run, make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
 SMALL: dict[str, Any] = {
@@ -166,6 +167,52 @@ def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, 
         train(photos, tmp_path / "again", resume=True, ema_decay=0.5, seed=1)
     train(photos, tmp_path / "again", resume=True, ema_decay=0.5, log_steps=3, checkpoint_steps=5)
     assert same(run, tmp_path / "again")
+
+
+CHECKPOINT = "the last checkpoint of .* is kept, and the same call with --resume goes on from there"
+
+
+@pytest.mark.parametrize(
+    ("step", "presses", "said"),
+    [(0, 1, "nothing of .* is kept"), (1, 1, CHECKPOINT), (1, 2, "nothing of .* is kept"), (7, 2, CHECKPOINT)],
+)
+def test_ctrl_c_saves_and_says_what_is_kept_and_a_second_one_ends_at_once(
+    step: int, presses: int, said: str, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    photorank: Run,
+) -> None:  # fmt: skip
+    whole_step, key_of, out = Trainer.step, Places.key_of, tmp_path / "again"
+    config = E2eConfig.model_validate({**SMALL, "ema_decay": 0.5, "checkpoint_steps": 200})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+
+    def press(at: int) -> None:
+        if at == step:
+            for _ in range(presses):
+                signal.raise_signal(signal.SIGINT)
+
+    def looked_up(self: Places, path: bytes) -> bytes:
+        press(0)
+        return key_of(self, path)
+
+    def stepped(self: Trainer, *arguments: Any) -> Any:
+        press(self.progress.step + 1)
+        return whole_step(self, *arguments)
+
+    call = (
+        "e2e", "--comparisons", photos / "comparisons.csv", "--config", tmp_path / "config.yaml", "--out", out,
+        "--resume",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(Places, "key_of", looked_up)
+        patch.setattr(Trainer, "step", stepped)
+        stopped = photorank(*call)
+    assert stopped.returncode == 130
+    assert re.search(f"stopped; {said}", stopped.stderr), stopped.stderr
+    state = tmp_path / ".again.part" / "state.json"
+    kept = json.loads(state.read_text())["progress"]["step"] if state.exists() else 0
+    assert kept == (step if presses == 1 else 5 * (step // 5)), "an epoch has 5 steps"
+    if (step, presses) == (1, 1):
+        assert photorank(*call).returncode == 0
+        assert same(run, out)
 
 
 def test_sigterm_while_the_last_epoch_is_judged_stops_it_too(
