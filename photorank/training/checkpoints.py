@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _STATE = "state.json"
+_SHOWN = 3  # options that differ
 
 
 def folder_of(out: Path) -> Path:
@@ -91,9 +92,10 @@ class Unfinished:
             )
         told = self._read()["about"]
         if changed := [name for name, value in self._about.items() if told.get(name) != value]:
+            difference = _difference(told.get(changed[0]), self._about[changed[0]])
             raise RunError(
-                f"the unfinished training in {self.folder} has another {changed[0]}: make the call as it was, or name "
-                f"another --out"
+                f"the unfinished training in {self.folder} has another {changed[0]}{difference}: make the call as it "
+                f"was, or name another --out"
             )
 
     def restore(self, trainer: Trainer) -> None:
@@ -181,6 +183,19 @@ class Unfinished:
     def _unwritten(self, error: Exception) -> RunError:
         reason = getattr(error, "strerror", None) or str(error)
         return RunError(f"the training cannot be kept in {self.folder}: {reason}; make room, and go on with --resume")
+
+
+def _difference(told: Any, wanted: Any) -> str:
+    """The first options that differ, each as the training has it and as it is asked for now."""
+    if not isinstance(told, dict) or not isinstance(wanted, dict):
+        return ""
+    names = [name for name in {**wanted, **told} if told.get(name) != wanted.get(name)]
+    shown = [f"{name}={_value(told, name)}, not {_value(wanted, name)}" for name in names[:_SHOWN]]
+    return f" ({'; '.join(shown)}{'; ...' if len(names) > _SHOWN else ''})"
+
+
+def _value(options: dict[str, Any], name: str) -> str:
+    return json.dumps(options[name]) if name in options else "absent"
 
 
 def _flatten(trainer: Trainer) -> dict[str, Tensor]:

@@ -163,8 +163,11 @@ def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, 
     assert not (tmp_path / "again").exists()
     with pytest.raises(RunError, match="--resume goes on with it"):
         train(photos, tmp_path / "again", ema_decay=0.5)
-    with pytest.raises(RunError, match="has another config"):
+    with pytest.raises(RunError, match=r"has another config \(seed=0, not 1\): make the call as it was"):
         train(photos, tmp_path / "again", resume=True, ema_decay=0.5, seed=1)
+    said = r"\(mlp_hidden_dims=\[8\], not \[\]; epochs=3, not 4; optimiser=\"adamw\", not \"sgd\"; \.\.\.\)"
+    with pytest.raises(RunError, match=said):
+        train(photos, tmp_path / "again", resume=True, mlp_hidden_dims=(), epochs=4, optimiser="sgd")
     train(photos, tmp_path / "again", resume=True, ema_decay=0.5, log_steps=3, checkpoint_steps=5)
     assert same(run, tmp_path / "again")
 
