@@ -56,7 +56,7 @@ class Epochs:
         plan = [trainer.parts(at.epoch, number, batches[number]) for number in range(at.batch, len(batches))]
         pixels = (each for _, each in self._photos.batches(part.photos for parts in plan for part in parts))
         for parts, rows in zip(plan, batches[at.batch :], strict=True):
-            log = (at.step + 1) % config.log_steps == 0
+            log = (at.step + 1) % config.log_steps == 0 or at.batch + 1 == len(batches)
             norms = trainer.step(parts, pixels, len(rows), at.epoch + at.batch / len(batches), log)
             at.batch += 1
             self._seen += sum(len(part.photos) for part in parts)
