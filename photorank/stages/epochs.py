@@ -84,7 +84,7 @@ class Epochs:
         loss, comparisons, decided, right = self._totals()
         self._refuse_diverged(loss)
         row = {
-            "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": right / max(1.0, decided),
+            "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": _share(right, decided),
         }  # fmt: skip
         if len(self._stop_rows):
             judged = trainer.judge(self._photos, self._stop_rows)
@@ -125,7 +125,7 @@ class Epochs:
         loss, comparisons, decided, right = sums - self._counted
         seconds, waited = now - self._since, self._photos.waited - self._waited
         if events is not None:
-            values = {"train/loss": loss / comparisons, "train/accuracy": right / max(1.0, decided)}
+            values = {"train/loss": loss / comparisons, "train/accuracy": _share(right, decided)}
             values |= {f"learning rate/{part}": rate for part, rate in trainer.optimising.rates.items()}
             values |= {f"gradient norm/{part}": float(norm) for part, norm in norms.items()}
             rate = self._seen * trainer.accelerator.num_processes / seconds
@@ -148,6 +148,11 @@ class Epochs:
         if accelerator.num_processes == 1:
             return stop
         return bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)) > 0)
+
+
+def _share(part: float, whole: float) -> float:
+    """NaN where there is nothing to have a share of."""
+    return part / whole if whole else math.nan
 
 
 @contextlib.contextmanager

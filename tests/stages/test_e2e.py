@@ -22,6 +22,7 @@ import yaml
 from accelerate import Accelerator
 from filelock import FileLock
 from PIL import ImageFilter
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import photorank as package
 from photorank.config import E2eConfig, ExtractConfig, dump_config
@@ -99,14 +100,10 @@ def test_a_run_holds_all_that_its_use_needs(run: Path) -> None:
 
 def loss_curve(folder: Path) -> list[int]:
     """The steps of the curve, as TensorBoard reads it."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     return [each.step for each in EventAccumulator(str(folder / "events")).Reload().Scalars("train/loss")]
 
 
 def test_curves_are_written_by_step(run: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     curves = EventAccumulator(str(run / "events")).Reload()
     tags = {
         "train/loss", "train/accuracy", "learning rate/backbone", "learning rate/head", "gradient norm/backbone",
@@ -265,6 +262,16 @@ def test_a_run_that_is_trained_elsewhere_is_left_alone(after: int, photos: Path,
     train(photos, tmp_path / "run", progress=start_again, checkpoint_steps=10)
     assert told > after
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_accuracy_where_no_comparison_has_an_answer_is_none(photos: Path, tmp_path: Path) -> None:
+    pd.read_csv(photos / "comparisons.csv").assign(p_left=0.5).to_csv(tmp_path / "c.csv", index=False)
+    config = E2eConfig.model_validate({**SMALL, "epochs": 2})
+    e2e(tmp_path / "c.csv", config, tmp_path / "run", photos)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(row["train_accuracy"], row["stop_accuracy"]) for row in rows] == [(None, None)] * 2
+    curve = EventAccumulator(str(tmp_path / "run" / "events")).Reload().Scalars("train/accuracy")
+    assert all(math.isnan(each.value) for each in curve)
 
 
 def test_launchers_settings_do_not_change_what_is_learned(
