@@ -86,6 +86,7 @@ class Epochs:
         row = {
             "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": _share(right, decided),
         }  # fmt: skip
+        trainer.settle(self._photos)
         if len(self._stop_rows):
             judged = trainer.judge(self._photos, self._stop_rows)
             row |= {"stop_loss": judged["loss"], "stop_accuracy": judged["accuracy"]}

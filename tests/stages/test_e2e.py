@@ -311,6 +311,22 @@ def test_a_run_holds_the_best_epochs_weights_not_the_last_steps(
         assert row["stop_accuracy"] is None
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_what_is_judged_and_kept_has_batch_norm_statistics_of_its_own_weights(
+    ema_decay: float, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, same_as_steps = Trainer.judge, []
+
+    def judged(self: Trainer, *arguments: Any) -> dict[str, float]:
+        live, kept = self.model.state_dict(), self.weights()
+        same_as_steps.append(all(torch.equal(live[name], kept[name]) for name in live if name.endswith("running_mean")))
+        return judge(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "judge", judged)
+    train(photos, tmp_path / "run", ema_decay=ema_decay, epochs=1)
+    assert same_as_steps == [ema_decay == 0]
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
