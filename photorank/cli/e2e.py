@@ -36,9 +36,12 @@ def e2e(
 
     settings = [*(assign or ()), *(["compile=true"] if compile_network else [])]
     resolved = load_config(E2eConfig, "e2e", config, settings)
-    kept = f"the last checkpoint of {out} is kept, and the same call with --resume goes on from there"
-    with terminal.stoppable(kept), terminal.progress("e2e") as progress:
-        report = stage(comparisons, resolved, out, photos, resume, cache, weights_dir, progress)
+    try:
+        with terminal.progress("e2e") as progress:
+            report = stage(comparisons, resolved, out, photos, resume, cache, weights_dir, progress)
+    except KeyboardInterrupt:
+        with terminal.stoppable(_kept(out)):  # which is known only now
+            raise
     if report is None:  # another process of this training says it
         return
     if as_json:
@@ -58,3 +61,14 @@ def e2e(
         for name, table in report.evaluation.tables.items():
             terminal.print_table(rich_table(name, table))
     typer.echo(f"the run is in {report.run}; use it with: photorank rank PHOTOS --model {report.run}")
+
+
+def _kept(out: Path) -> str:
+    """What is there of a training that was stopped."""
+    from photorank.training.checkpoints import is_kept
+
+    if (out / "run.json").exists():
+        return f"the run is in {out}"
+    if is_kept(out):
+        return f"the last checkpoint of {out} is kept, and the same call with --resume goes on from there"
+    return f"nothing of {out} is kept: it was stopped before its first checkpoint"

@@ -157,7 +157,7 @@ def resolve(
         more = f" (and {len(absent) - 1} more photos like it)" if len(absent) > 1 else ""
         raise ComparisonsError(
             f"{path} names {names[absent[0]]}{more}, which the store has not seen at {places[absent[0]]}: extract it, "
-            f"or say with --photos which folder the paths are relative to"
+            f"or say with --photos which folder the paths are relative to{_unpack(base)}"
         )
     joined = np.frombuffer(b"".join(key for key in found if key is not None), np.uint8)
     keys, photo_of = np.unique(joined.reshape(-1, 32), axis=0, return_inverse=True)
@@ -217,6 +217,17 @@ def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, column
         value = f" ({column} is {repr(cell) if isinstance(cell, str) else cell})" if column else ""
         more = f", and {int(wrong.sum()) - 1} more rows" if wrong.sum() > 1 else ""
         raise ComparisonsError(f"{path}, row {int(table.index[at]) + 1}{more}: {what}{value}")
+
+
+def _unpack(base: Path) -> str:
+    """What is to be done where the photos are in a tar archive, out of which training on pixels reads them."""
+    archives = [base] if base.is_file() else sorted(base.glob("*.tar"))
+    if not archives:
+        return ""
+    return (
+        f"; photos in an archive are read by e2e alone: unpack it (mkdir DIR; tar xf {archives[0]} -C DIR), extract "
+        f"DIR and say --photos DIR"
+    )
 
 
 def _tell_shared_photos(path: Path, series: NDArray[np.int64], group: NDArray[np.int64]) -> None:

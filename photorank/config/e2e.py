@@ -96,7 +96,7 @@ class E2eConfig(Strict):
     checkpoint_steps: int = Field(default=200, ge=1)
     """A killed training loses at most so many steps."""
     log_steps: int = Field(default=10, ge=1)
-    """Steps between two points of TensorBoard's curves."""
+    """Steps between two points of TensorBoard's curves; the end of an epoch is one too."""
     stop_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the training series that early stopping looks at; 0: train for all epochs."""
     val_fraction: float = Field(default=0.2, ge=0, lt=1)

@@ -140,9 +140,25 @@ def _build(name: str, dropout: float) -> tuple[nn.Module, int, Sequence[float], 
         return network, 2048, _MEAN, _STD
     import timm
 
+    _refuse_unknown(name)
     try:
         network = timm.create_model(name, num_classes=0)
-    except RuntimeError as error:
-        raise ConfigError(f"{name!r} is neither vgg16, resnet50 nor a model of timm; see timm.list_models()") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"timm cannot make {name!r} ({' '.join(str(error).split())[:200]}); name another") from error
     known = timm.data.resolve_model_data_config(network)
     return network, getattr(network, "head_hidden_size", network.num_features), known["mean"], known["std"]
+
+
+def _refuse_unknown(name: str) -> None:
+    """ConfigError for what timm would look for elsewhere than among its own models: on a hub, in a folder."""
+    import timm
+
+    unknown = f"{name!r} is neither vgg16, resnet50 nor a model of timm"
+    if not timm.is_model(name):
+        plain = name.rsplit("/", 1)[-1]
+        hint = f"; is it {plain!r}? Models are named without the hub's name" if timm.is_model(plain) else ""
+        raise ConfigError(f"{unknown}; see timm.list_models(){hint}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # a tag that the architecture has not
+        raise ConfigError(f"{unknown} ({error}); see timm.list_models(pretrained=True)") from error

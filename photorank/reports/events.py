@@ -15,13 +15,14 @@ from typing import Any
 class EventLog:
     """Scalars by step, in TensorBoard's format, in a new file of a folder. Use it as a context, or close it."""
 
-    def __init__(self, folder: Path, wall_time: float | None = 0.0) -> None:
+    def __init__(self, folder: Path, wall_time: float | None = 0.0, after: int = 0) -> None:
         """`wall_time`, in seconds, is that of every event; None takes the clock, and no two files are the same.
 
-        Files of a folder are numbered, and read in this order: a training that goes on writes another one. Raises
-        OSError where the folder cannot be written.
+        Files of a folder are numbered, and read in this order: a training that goes on `after` so many steps writes
+        another one, and what the earlier ones say of later steps no longer counts. Raises OSError where the folder
+        cannot be written.
         """
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -30,6 +31,8 @@ class EventLog:
         number = len(list(folder.glob("events.out.tfevents.*")))
         self._records = RecordWriter((folder / f"events.out.tfevents.{number:04d}.photorank").open("xb"))
         self._write(file_version="brain.Event:2")
+        if after:
+            self._write(step=after + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Tag → value at a step, in the order of the tags; NaN is drawn as a gap."""

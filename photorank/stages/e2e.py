@@ -42,17 +42,34 @@ def e2e(
 
     With `resume` a training of `out` that was stopped or killed goes on. Raises ComparisonsError and PhotoError for
     what cannot be learned from, ConfigError for what does not fit together or into memory, RunError where `out` exists,
-    where an unfinished training of it does, or where this one is stopped.
+    where an unfinished training of it does, where another process trains it, or where this one is stopped.
     """
     started = time.monotonic()
     refuse_existing(out)
     labels = _read(comparisons, photos, config)
     told = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     unfinished = Unfinished(out, {"config": told, "comparisons": _digest(labels.data)})
-    unfinished.refuse(resume)
     # Of Accelerate's own settings none changes what is learned: the config says it.
     whole = GradientAccumulationPlugin(num_steps=1)
     accelerator = Accelerator(mixed_precision="no", cpu=config.device == "cpu", gradient_accumulation_plugin=whole)
+    report = None
+    with unfinished.alone(accelerator):
+        refuse_existing(out)  # another process may have been done with it meanwhile
+        unfinished.refuse(resume)
+        trainer, margins = _train(labels, config, accelerator, unfinished, cache, weights_dir, progress)
+        if accelerator.is_main_process:
+            report = report_of(out, comparisons, labels, trainer, margins, time.monotonic() - started)
+            _write(out, comparisons, report, labels.data, margins, trainer, unfinished)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return report
+
+
+def _train(
+    labels: Labels, config: E2eConfig, accelerator: Accelerator, unfinished: Unfinished, cache: Path | None,
+    weights_dir: Path | None, progress: Progress | None,
+) -> tuple[Trainer, NDArray[np.float64]]:  # fmt: skip
+    """A trainer that has the weights of the best epoch, and the margins (C,) that they give all comparisons."""
     train = labels.data.rows("train")
     stopping = hold_out(labels.data.group[train], config.stop_fraction, config.seed + 1)
     with explained(config, accelerator):
@@ -73,14 +90,7 @@ def e2e(
         accelerator.wait_for_everyone()
         trainer.adopt(unfinished.best())
         features = trainer.embed(source, np.arange(len(labels.data.keys)))
-        margins = trainer.margins(features, labels.data).double().numpy()
-    report = None
-    if accelerator.is_main_process:
-        report = report_of(out, comparisons, labels, trainer, margins, time.monotonic() - started)
-        _write(out, comparisons, report, labels.data, margins, trainer, unfinished)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return report
+        return trainer, trainer.margins(features, labels.data).double().numpy()
 
 
 def _model(config: E2eConfig) -> SiameseCNNRanker:
@@ -116,7 +126,9 @@ def _read(path: Path, photos: Path | None, config: E2eConfig) -> Labels:
     variant = None
     if "variant" in table:
         variant = table["variant"].fillna("none").astype(str).to_numpy(dtype=object)
-    return Labels(data, [places.of[key.tobytes()] for key in data.keys], variant)
+    keys = [key.tobytes() for key in data.keys]
+    sizes = np.array([places.sizes[key] for key in keys], np.float64)
+    return Labels(data, [places.of[key] for key in keys], sizes, variant)
 
 
 def _digest(data: Comparisons) -> str:

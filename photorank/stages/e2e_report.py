@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from photorank import metrics
 from photorank.comparisons import Comparisons
-from photorank.photos.shards import Member, Place
+from photorank.photos.shards import Place
 from photorank.stages.evaluate import Evaluation, evaluation_tables, predictions
 from photorank.stages.training_report import TrainingReport, counts, split_figures
 from photorank.training.siamese import Trainer
@@ -24,6 +24,8 @@ class Labels:
     data: Comparisons
     places: list[Place]
     """(N,) where each photo of `data` is."""
+    sizes: NDArray[np.float64]
+    """(N,) bytes of each when it was read for its key: at the end of a training it may be gone."""
     variant: NDArray[np.object_] | None
     """(C,) what the worse photo is, where the file says it."""
 
@@ -51,8 +53,7 @@ def report_of(
 ) -> E2eReport:
     """The figures of a ranker whose margins (C,) of the comparisons in `file` these are."""
     at, data = trainer.progress, labels.data
-    sizes = np.array([_size(place) for place in labels.places], np.float64)
-    per_photo = {"file size": sizes}
+    per_photo = {"file size": labels.sizes}
     figures, log_loss = split_figures("siamese", margins, data, per_photo)
     evaluation, split = None, list(figures)[-1]
     if split != "train":
@@ -77,8 +78,3 @@ def report_of(
         processes=trainer.accelerator.num_processes,
         seconds=seconds,
     )
-
-
-def _size(place: Place) -> int:
-    """Bytes of a photo."""
-    return place.size if isinstance(place, Member) else Path(place).stat().st_size

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -34,42 +34,46 @@ class Epochs:
         self._since, self._waited, self._seen, self._counted = 0.0, 0.0, 0, np.zeros(4)
 
     def run(self) -> None:
-        """Train. Raises RunError where SIGTERM stopped it, ConfigError where the training diverges."""
+        """Train. Raises RunError where SIGTERM stopped it, KeyboardInterrupt where Ctrl-C did, both once all is kept;
+        ConfigError where the training diverges."""
         trainer, at = self._trainer, self._trainer.progress
-        events = EventLog(self._unfinished.folder / "events", wall_time=None) if self._main else None
-        with _on_sigterm() as stopped, contextlib.closing(events) if events else _nothing():
+        folder = self._unfinished.folder / "events"
+        events = EventLog(folder, wall_time=None, after=at.step) if self._main else None
+        with _stopping() as came, contextlib.closing(events) if events else _nothing():
             while at.epoch < trainer.config.epochs and not self._is_enough():
-                self._epoch(events, stopped)
+                self._epoch(events, came)
                 self._end_epoch()
-                self._stop(stopped())
+                self._stop(came)
 
     def _is_enough(self) -> bool:
         at = self._trainer.progress
         return bool(len(self._stop_rows)) and at.epoch - at.best_epoch >= self._trainer.config.patience
 
-    def _epoch(self, events: EventLog | None, stopped: Callable[[], bool]) -> None:
+    def _epoch(self, events: EventLog | None, came: Sequence[int]) -> None:
         trainer, at, config = self._trainer, self._trainer.progress, self._trainer.config
         self._begin_window()
         batches = trainer.batches(at.epoch)
         plan = [trainer.parts(at.epoch, number, batches[number]) for number in range(at.batch, len(batches))]
         pixels = (each for _, each in self._photos.batches(part.photos for parts in plan for part in parts))
         for parts, rows in zip(plan, batches[at.batch :], strict=True):
-            log = (at.step + 1) % config.log_steps == 0
+            log = (at.step + 1) % config.log_steps == 0 or at.batch + 1 == len(batches)
             norms = trainer.step(parts, pixels, len(rows), at.epoch + at.batch / len(batches), log)
             at.batch += 1
             self._seen += sum(len(part.photos) for part in parts)
             self._tell(at.epoch + at.batch / len(batches))
             if log:
                 self._log(events, norms)
-            self._stop(stopped())
+            self._stop(came)
             if at.step % config.checkpoint_steps == 0:
                 self._save()
 
-    def _stop(self, stop: bool) -> None:
-        """RunError where any process is to stop, once all is kept."""
-        if not self._agreed(stop):
+    def _stop(self, came: Sequence[int]) -> None:
+        """End where any process is to stop, once all is kept."""
+        if not self._agreed(bool(came)):
             return
         self._save()
+        if signal.SIGINT in came:
+            raise KeyboardInterrupt
         raise RunError(
             f"stopped after step {self._trainer.progress.step}; the training is kept in {self._unfinished.folder}, and "
             f"the same call with --resume goes on from there"
@@ -80,8 +84,9 @@ class Epochs:
         loss, comparisons, decided, right = self._totals()
         self._refuse_diverged(loss)
         row = {
-            "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": right / max(1.0, decided),
+            "epoch": at.epoch + 1.0, "train_loss": loss / comparisons, "train_accuracy": _share(right, decided),
         }  # fmt: skip
+        trainer.settle(self._photos)
         if len(self._stop_rows):
             judged = trainer.judge(self._photos, self._stop_rows)
             row |= {"stop_loss": judged["loss"], "stop_accuracy": judged["accuracy"]}
@@ -121,7 +126,7 @@ class Epochs:
         loss, comparisons, decided, right = sums - self._counted
         seconds, waited = now - self._since, self._photos.waited - self._waited
         if events is not None:
-            values = {"train/loss": loss / comparisons, "train/accuracy": right / max(1.0, decided)}
+            values = {"train/loss": loss / comparisons, "train/accuracy": _share(right, decided)}
             values |= {f"learning rate/{part}": rate for part, rate in trainer.optimising.rates.items()}
             values |= {f"gradient norm/{part}": float(norm) for part, norm in norms.items()}
             rate = self._seen * trainer.accelerator.num_processes / seconds
@@ -146,20 +151,37 @@ class Epochs:
         return bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)) > 0)
 
 
+def _share(part: float, whole: float) -> float:
+    """NaN where there is nothing to have a share of."""
+    return part / whole if whole else math.nan
+
+
 @contextlib.contextmanager
 def _nothing() -> Iterator[None]:
     yield
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came since the block began, for a training that is to end after a step, not in one."""
-    came = threading.Event()
+def _stopping() -> Iterator[Sequence[int]]:
+    """The signals that came since the block began, for a training that is to end after a step, not in one: SIGTERM and
+    the first Ctrl-C. A second one ends it at once."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
-        yield came.is_set
+        yield came
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    # A shell's background job ignores Ctrl-C, and goes on doing so.
+    taken = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.getsignal(each) for each in taken}
+
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
+
     try:
-        yield came.is_set
+        for each in taken:
+            signal.signal(each, take)
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each in taken:
+            signal.signal(each, before[each])

@@ -15,6 +15,7 @@ right, in whatever order the bytes came to the disk. Whoever fills it writes the
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _ABOUT = "photorank pixel cache 1"
 _CHECK = np.dtype("<u4")
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class PixelCache:
@@ -45,25 +47,23 @@ class PixelCache:
 
     def __init__(self, path: Path, name: str, spec: Mapping[str, Any], keys: NDArray[np.uint8], size: int) -> None:
         """Make or extend the file so that it has a row for each of `keys` (N, 32), unless another process has it open
-        that did so: then rows are used and filled that are there, or come to be there by the next `refresh`.
+        that did so: then rows are used and filled that are there, or come to be there by the next `refresh`. A file
+        that may not be written is read, and what it lacks is told once.
 
         `name` is for people, `spec` is what the pixels depend on. StoreError where the file is something else, is
-        damaged or cannot be written.
+        damaged, or is not there and cannot be made.
         """
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
 
         self._path, self._shape, self._lock = path, (size, size, 3), threading.Lock()
         self._group, self._spec = f"{name}@{fingerprint(spec)}", spec
         self._file: FileIO | None = None
         self._full = False
+        self._mode = "r+"
         self._rows: dict[bytes, tuple[int, int]] = {}
         self._owned = FileLock(path.with_name(f"{path.name}.lock"))
         with self._explained():
-            try:
-                self._owned.acquire(timeout=0)
-                self._extends = True
-            except Timeout:
-                self._extends = False
+            self._extends = self._take()
             try:
                 self._open(keys)
             except BaseException:
@@ -88,7 +88,7 @@ class PixelCache:
         """Keep a photo, if it has a row."""
         with self._lock:
             places = self._rows.get(key)
-            if self._full or places is None or self._file is None:
+            if self._full or places is None or self._file is None or self._mode == "r":
                 return
             try:
                 for place, data in zip(places, (row.tobytes(), _check(key, row).to_bytes(4, "little")), strict=True):
@@ -111,12 +111,52 @@ class PixelCache:
             self._file = None
         self._owned.release()
 
+    def _take(self) -> bool:
+        """Whether this process is the one that extends the file."""
+        from filelock import Timeout
+
+        try:
+            self._owned.acquire(timeout=0)
+        except Timeout:
+            return False
+        except OSError as error:
+            if error.errno in _READ_ONLY and self._path.exists():
+                return False
+            raise
+        return True
+
     def _open(self, keys: NDArray[np.uint8]) -> None:
         self._read_index()
-        lacking = [key for each in keys if (key := each.tobytes()) not in self._rows]
-        if self._extends and lacking:
-            self._extend(np.frombuffer(b"".join(dict.fromkeys(lacking)), np.uint8).reshape(-1, 32))
+        each_key = dict.fromkeys(key.tobytes() for key in keys)
+        lacking = [key for key in each_key if key not in self._rows]
+        if self._mode == "r":
+            self._tell_lacking(len(lacking) + sum(not self._is_filled(key) for key in each_key if key in self._rows))
+        elif self._extends and lacking:
+            self._extend(np.frombuffer(b"".join(lacking), np.uint8).reshape(-1, 32))
             self._read_index()
+
+    def _tell_lacking(self, photos: int) -> None:
+        if photos:
+            log.warning(
+                "the cache %s may not be written and lacks %d of these photos, which are decoded each time; copy it to "
+                "where it may, and it is filled", self._path, photos,
+            )  # fmt: skip
+
+    def _is_filled(self, key: bytes) -> bool:
+        """Of a key that has a row."""
+        assert self._file is not None
+        self._file.seek(self._rows[key][1])
+        return any(self._file.read(_CHECK.itemsize))
+
+    def _handle(self) -> FileIO:
+        """The file, opened for no more than is allowed."""
+        try:
+            return FileIO(self._path, self._mode)
+        except OSError as error:
+            if error.errno not in _READ_ONLY or self._mode == "r":
+                raise
+        self._mode = "r"
+        return FileIO(self._path, self._mode)
 
     def _read_index(self) -> None:
         """Where each photo's row is; none where there is no file yet."""
@@ -127,7 +167,7 @@ class PixelCache:
         if self._file is not None:
             self._file.close()
         # Read and written by one handle: what is renamed into place meanwhile has other places for its rows.
-        self._file, self._rows = FileIO(self._path, "r+"), {}
+        self._file, self._rows = self._handle(), {}
         with h5py.File(self._file, "r") as file:
             if file.attrs.get("about") != _ABOUT:
                 raise StoreError(f"{self._path} is an HDF5 file of something else; name another file for the cache")

@@ -21,6 +21,7 @@ class Places:
         """`base`: what the paths of comparisons are relative to; of an archive, its own path."""
         self._base = Path(os.path.abspath(base))
         self._of: dict[bytes, Place] = {}
+        self._sizes: dict[bytes, int] = {}
 
     def key_of(self, path: bytes) -> bytes:
         """The key of the photo at an absolute path, as `photorank.comparisons.resolve` asks for it.
@@ -30,16 +31,23 @@ class Places:
         """
         place = self._find(os.fsdecode(path))
         try:
-            key = photo_key(read_member(place) if isinstance(place, Member) else read_photo(place))
+            data = read_member(place) if isinstance(place, Member) else read_photo(place)
+            key = photo_key(data)
         except PhotoError as error:
             raise PhotoError(f"{place} {error}; training needs every photo of its comparisons") from error
         self._of.setdefault(key, place)
+        self._sizes.setdefault(key, len(data))
         return key
 
     @property
     def of(self) -> Mapping[bytes, Place]:
         """Key → where the photo is, of all that were asked for."""
         return self._of
+
+    @property
+    def sizes(self) -> Mapping[bytes, int]:
+        """Key → bytes of the photo when it was read, of the same."""
+        return self._sizes
 
     @cached_property
     def _members(self) -> dict[str, Member]:

@@ -5,28 +5,46 @@
   step-N.safetensors the model, the optimiser's state, the weights' moving average
   best-N.safetensors the weights of the best epoch so far
   events/            TensorBoard's curves
+.OUT.part.lock       held by the process that trains
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from photorank.errors import RunError
 from photorank.store.durable import sync_folder, write_atomically
 from photorank.training.siamese import Progress, Trainer
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 _STATE = "state.json"
+_SHOWN = 3  # options that differ
+
+
+def folder_of(out: Path) -> Path:
+    """Where the training of the run `out` lives until it is done."""
+    return out.parent / f".{out.name}.part"
+
+
+def is_kept(out: Path) -> bool:
+    """Whether there is an unfinished training of the run `out` to go on with."""
+    return (folder_of(out) / _STATE).is_file()
 
 
 class Unfinished:
@@ -34,15 +52,35 @@ class Unfinished:
 
     def __init__(self, out: Path, about: dict[str, Any]) -> None:
         """`about` is what must be the same for a training to be gone on with: config, comparisons."""
-        self.folder, self._out = out.parent / f".{out.name}.part", out
+        self.folder, self._out = folder_of(out), out
         # As JSON gives it back.
         self._about: dict[str, Any] = json.loads(json.dumps(about))
         self._best: str | None = None
 
+    @contextlib.contextmanager
+    def alone(self, accelerator: Accelerator) -> Iterator[None]:
+        """Let nobody else train this run in the block; RunError, in all processes alike, where somebody does. The
+        system frees the lock of a process that ends, however it ends."""
+        from filelock import FileLock
+
+        lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+        problem = self._take(lock) if accelerator.is_main_process else None
+        try:
+            lost = torch.tensor(float(problem is not None), device=accelerator.device)
+            if accelerator.reduce(lost) > 0:
+                raise problem or RunError(f"{self._out} is not trained: see what the first of these processes said")
+            yield
+        finally:
+            if lock.is_locked:
+                if not self.folder.exists():  # nothing is there that it could guard
+                    with contextlib.suppress(OSError):  # Windows deletes no open file
+                        Path(lock.lock_file).unlink()
+                lock.release()
+
     @property
     def exists(self) -> bool:
         """Whether there is a training to go on with."""
-        return (self.folder / _STATE).is_file()
+        return is_kept(self._out)
 
     def refuse(self, resume: bool) -> None:
         """RunError where there is an unfinished training that is not to be gone on with, or is of something else."""
@@ -54,9 +92,10 @@ class Unfinished:
             )
         told = self._read()["about"]
         if changed := [name for name, value in self._about.items() if told.get(name) != value]:
+            difference = _difference(told.get(changed[0]), self._about[changed[0]])
             raise RunError(
-                f"the unfinished training in {self.folder} has another {changed[0]}: make the call as it was, or name "
-                f"another --out"
+                f"the unfinished training in {self.folder} has another {changed[0]}{difference}: make the call as it "
+                f"was, or name another --out"
             )
 
     def restore(self, trainer: Trainer) -> None:
@@ -107,6 +146,21 @@ class Unfinished:
         """What led to a run that is there now goes, or what leads nowhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _take(self, lock: BaseFileLock) -> RunError | None:
+        """Acquire the lock; why not."""
+        from filelock import Timeout
+
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return RunError(f"another process trains {self._out}: wait until it is done, or name another --out")
+        except NotImplementedError:
+            pass  # a file system without locks
+        except OSError as error:
+            return RunError(f"{self._out} cannot be written: {error.strerror or error}; name another --out")
+        return None
+
     def _read(self) -> dict[str, Any]:
         try:
             state: dict[str, Any] = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
@@ -129,6 +183,19 @@ class Unfinished:
     def _unwritten(self, error: Exception) -> RunError:
         reason = getattr(error, "strerror", None) or str(error)
         return RunError(f"the training cannot be kept in {self.folder}: {reason}; make room, and go on with --resume")
+
+
+def _difference(told: Any, wanted: Any) -> str:
+    """The first options that differ, each as the training has it and as it is asked for now."""
+    if not isinstance(told, dict) or not isinstance(wanted, dict):
+        return ""
+    names = [name for name in {**wanted, **told} if told.get(name) != wanted.get(name)]
+    shown = [f"{name}={_value(told, name)}, not {_value(wanted, name)}" for name in names[:_SHOWN]]
+    return f" ({'; '.join(shown)}{'; ...' if len(names) > _SHOWN else ''})"
+
+
+def _value(options: dict[str, Any], name: str) -> str:
+    return json.dumps(options[name]) if name in options else "absent"
 
 
 def _flatten(trainer: Trainer) -> dict[str, Tensor]:

@@ -18,9 +18,11 @@ from photorank.comparisons import Comparisons
 from photorank.config.e2e import E2eConfig
 from photorank.models.siamese import SPACE, SiameseCNNRanker
 from photorank.training.siamese_batches import Part, cut, epoch_batches, parts_of, photos_of_series
+from photorank.training.siamese_norms import batch_norms, is_fixed, measuring, statistics_of
 from photorank.training.siamese_optimiser import Optimising, freeze, rate_factor, train_mode
 
 _COMPARISONS_AT_ONCE = 4096
+_SETTLING_PHOTOS = 1024  # that batch norms' means and deviations are of, where they are measured anew
 
 
 class Photos(Protocol):
@@ -124,14 +126,8 @@ class Trainer:
     def _loss(self, part: Part, photos: Tensor) -> Tensor:
         """The sum of the cross entropies (nats) of a part's comparisons against their soft labels."""
         device = self.accelerator.device
-        mirrored, left, right, wanted = (
-            torch.from_numpy(each).to(device) for each in (part.mirrored, part.left, part.right, part.p_left)
-        )
-        pixels = self._to_device(photos)
-        if self.config.window:
-            pixels = cut(pixels, part.place, self.config.window)
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        logits = self._network(pixels, left, right).float()
+        left, right, wanted = (torch.from_numpy(each).to(device) for each in (part.left, part.right, part.p_left))
+        logits = self._network(self._seen(part, photos), left, right).float()
         loss = functional.cross_entropy(logits, torch.stack([wanted, 1 - wanted], dim=1), reduction="sum")
         if part.filler:
             return loss * 0
@@ -142,9 +138,51 @@ class Trainer:
             self.sums += torch.cat([loss.detach()[None], counts])
         return loss
 
+    def _seen(self, part: Part, photos: Tensor) -> Tensor:
+        """What the network sees of a part's photos."""
+        pixels = self._to_device(photos)
+        if self.config.window:
+            pixels = cut(pixels, part.place, self.config.window)
+        mirrored = torch.from_numpy(part.mirrored).to(pixels.device)
+        return torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+
     def _to_device(self, photos: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return photos.to(self.accelerator.device, non_blocking=True).contiguous(memory_format=layout)
+
+    @torch.no_grad()
+    def settle(self, photos: Photos) -> None:
+        """Measure batch norms' means and deviations for the moving average of the weights, which no step computed with,
+        on photos of this epoch. To be called by every process before weights are judged or kept."""
+        if not self.optimising.average or is_fixed(self.config) or not batch_norms(self.model):
+            return
+        self.optimising.statistics = {}
+        parts = self._settling_parts()
+        with self.optimising.judging(), measuring(self.model):
+            for part, (_, pixels) in zip(parts, photos.batches(each.photos for each in parts), strict=True):
+                self.at_once, self.series = len(part.photos), part.series
+                self.model.backbone(self._seen(part, pixels))
+            statistics = {
+                name: self._mean(each, len(parts)) if each.is_floating_point() else each.clone()
+                for name, each in statistics_of(self.model).items()
+            }
+        self.optimising.statistics = statistics
+
+    def _settling_parts(self) -> list[Part]:
+        """Some of this process's parts of the epoch."""
+        epoch, found, photos = self.progress.epoch, list[Part](), 0
+        for number, rows in enumerate(self.batches(epoch)):
+            if photos * self.accelerator.num_processes >= _SETTLING_PHOTOS:
+                break
+            found += [part for part in self.parts(epoch, number, rows) if not part.filler]
+            photos = sum(len(part.photos) for part in found)
+        return found
+
+    def _mean(self, values: Tensor, parts: int) -> Tensor:
+        """Of all processes' means over so many parts each."""
+        both = torch.cat([values * parts, torch.full_like(values[:1], parts)])
+        total: Tensor = self.accelerator.reduce(both)
+        return total[:-1] / total[-1]
 
     @torch.no_grad()
     def embed(self, photos: Photos, numbers: NDArray[np.int64]) -> Tensor:
@@ -198,7 +236,7 @@ class Trainer:
         with torch.no_grad():
             for name, each in self.optimising.weights.items():  # the model has them in its precision
                 each.copy_(weights[name])
-        self.optimising.average = {}
+        self.optimising.average, self.optimising.statistics = {}, {}
 
     def is_finite(self) -> bool:
         """Whether every weight is a number: after a step that diverged none may be."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from photorank.config.e2e import E2eConfig
 from photorank.models.siamese import SiameseCNNRanker, to_precision
+from photorank.training.siamese_norms import is_fixed, put_into, statistics_of
 
 
 def freeze(model: SiameseCNNRanker, config: E2eConfig) -> None:
@@ -25,7 +26,7 @@ def freeze(model: SiameseCNNRanker, config: E2eConfig) -> None:
 def train_mode(model: SiameseCNNRanker, config: E2eConfig, filler: bool = False) -> None:
     """Training mode, but for batch norms whose means and deviations are to stay as they are: those of a filler too."""
     model.train()
-    frozen = filler or config.freeze_batch_norm or config.freeze != "none"
+    frozen = filler or is_fixed(config)
     for module in model.backbone.modules():
         if frozen and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -53,7 +54,9 @@ class Optimising:
             self.weights |= {name: each.detach().clone().requires_grad_() for name, each in self.trained.items()}
             to_precision(model.backbone.network, getattr(torch, config.precision))
         self.average = {name: each.detach().clone() for name, each in self.weights.items()} if config.ema_decay else {}
-        self._config = config
+        self.statistics: dict[str, Tensor] = {}
+        """What batch norms keep where the moving average is judged; none: what the steps left them."""
+        self._model, self._config = model, config
         groups = [self._group(part, norms) for part in ("backbone", "head") for norms in (False, True)]
         groups = [group for group in groups if group["params"]]
         if config.optimiser == "sgd":
@@ -97,8 +100,8 @@ class Optimising:
 
     @property
     def judged(self) -> dict[str, Tensor]:
-        """What is judged and kept: the moving average if there is one, else the weights."""
-        return self.average or self.weights
+        """What is judged and kept: the moving average if there is one, with its statistics, else the weights."""
+        return {**(self.average or self.weights), **self.statistics}
 
     @contextmanager
     def judging(self) -> Iterator[None]:
@@ -107,11 +110,14 @@ class Optimising:
             yield
             return
         kept = {name: each.detach().clone() for name, each in self.weights.items()}
+        statistics = {name: each.clone() for name, each in statistics_of(self._model).items()}
         self._to_model(self.average)
+        put_into(self._model, self.statistics)
         try:
             yield
         finally:
             self._to_model(kept)
+            put_into(self._model, statistics)
 
     def _gradients_to_weights(self) -> None:
         for name, parameter in self.trained.items():

@@ -29,6 +29,17 @@ def load(file: Path, **more: object) -> Comparisons:
     return resolve(file, read_comparisons(file), **options)  # type: ignore[arg-type]
 
 
+def test_photos_in_an_archive_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "c.csv").write_text(GOOD)
+    with pytest.raises(ComparisonsError, match=r"are relative to$"):
+        load(tmp_path / "c.csv", key_of={}.get)
+    for archive, photos in (("data.tar", tmp_path / "data.tar"), ("shards/0.tar", tmp_path / "shards")):
+        (tmp_path / archive).touch()
+        with pytest.raises(ComparisonsError, match=rf"read by e2e alone: unpack it \(.*tar xf .*{archive} -C DIR\)"):
+            load(tmp_path / "c.csv", photos=photos, key_of={}.get)
+
+
 def test_csv_and_parquet_give_the_same_comparisons(tmp_path: Path) -> None:
     csv, parquet = tmp_path / "c.csv", tmp_path / "c.parquet"
     csv.write_text(GOOD)

@@ -1,6 +1,8 @@
 """The Siamese ranker: against networks written out here, and the laws that it is to keep."""
 
 import copy
+import socket
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -231,6 +233,21 @@ def test_half_precision_leaves_batch_norms_alone_and_the_head_close() -> None:
     found = model(pixels, left, right)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("hf-hub:timm/resnet18.a1_in1k", r"is it 'resnet18\.a1_in1k'\?"),
+        ("hf-hub:nobody/nothing", r"see timm\.list_models\(\)$"),
+        ("local-dir:/tmp", r"see timm\.list_models\(\)$"),
+        ("test_resnet.nowhere", "Invalid pretrained tag"),
+    ],
+)
+def test_a_backbone_is_not_looked_for_on_a_hub(name: str, more: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", Mock(side_effect=AssertionError("the network was asked")))
+    with pytest.raises(ConfigError, match=f"neither vgg16, resnet50 nor a model of timm.*{more}"):
+        SiameseCNNRanker(name)
 
 
 def test_an_unknown_backbone_is_named() -> None:

@@ -48,6 +48,15 @@ def test_a_training_that_goes_on_is_one_curve(tmp_path: Path) -> None:
     assert all(clock > 1e9 for clock, _, _ in told)
 
 
+def test_of_steps_that_were_done_again_the_later_ones_count(tmp_path: Path) -> None:
+    for after, steps, value in ((0, range(1, 6), 0.5), (3, range(4, 7), 0.25)):
+        with EventLog(tmp_path, wall_time=None, after=after) as log:
+            for step in steps:
+                log.scalars(step, {"loss": value})
+    told = [(step, value) for _, step, value in read(tmp_path)["loss"]]
+    assert told == [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25), (5, 0.25), (6, 0.25)]
+
+
 def test_what_was_written_is_there_before_the_log_is_closed(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.scalars(1, {"loss": 1.0})

@@ -20,10 +20,12 @@ import safetensors.torch
 import torch
 import yaml
 from accelerate import Accelerator
+from filelock import FileLock
 from PIL import ImageFilter
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import photorank as package
-from photorank.config import E2eConfig, ExtractConfig
+from photorank.config import E2eConfig, ExtractConfig, dump_config
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
 from photorank.models.siamese import Backbone
 from photorank.runs import load_run
@@ -31,9 +33,10 @@ from photorank.stages.e2e import e2e
 from photorank.stages.endings import explained, is_want_of_memory
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
+from photorank.stages.places import Places
 from photorank.store import FeatureStore
 from photorank.training.siamese import Trainer
-from tests.conftest import make_picture
+from tests.conftest import Run, make_picture
 
 FRAMES = {"sharp": 0.0, "soft": 2.0, "softest": 4.0}
 SMALL: dict[str, Any] = {
@@ -60,9 +63,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(photos: Path, out: Path, resume: bool = False, progress: Any = None, **options: Any) -> Any:
+def train(
+    photos: Path, out: Path, resume: bool = False, progress: Any = None, cache: Path | None = None, **options: Any
+) -> Any:
     config = E2eConfig.model_validate({**SMALL, **options})
-    return e2e(photos / "comparisons.csv", config, out, resume=resume, progress=progress)
+    return e2e(photos / "comparisons.csv", config, out, resume=resume, cache=cache, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +98,20 @@ def test_a_run_holds_all_that_its_use_needs(run: Path) -> None:
     assert not list(run.parent.glob(".run*")), "what led to the run is still there"
 
 
-def test_curves_are_written_by_step(run: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def loss_curve(folder: Path) -> list[int]:
+    """The steps of the curve, as TensorBoard reads it."""
+    return [each.step for each in EventAccumulator(str(folder / "events")).Reload().Scalars("train/loss")]
 
+
+def test_curves_are_written_by_step(run: Path) -> None:
     curves = EventAccumulator(str(run / "events")).Reload()
     tags = {
         "train/loss", "train/accuracy", "learning rate/backbone", "learning rate/head", "gradient norm/backbone",
         "gradient norm/head", "speed/photos a second", "speed/share of time waiting for photos",
     }  # fmt: skip
     assert tags <= set(curves.Tags()["scalars"])
-    assert [each.step for each in curves.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12, 14]
+    # Every second one, and the last of an epoch: a short training has a curve too.
+    assert [each.step for each in curves.Scalars("train/loss")] == [2, 4, 5, 6, 8, 10, 12, 14, 15]
     assert curves.Scalars("learning rate/head")[0].value == pytest.approx(
         10 * curves.Scalars("learning rate/backbone")[0].value
     )
@@ -152,10 +161,59 @@ def test_sigterm_saves_and_the_same_call_goes_on_to_the_same_figures(run: Path, 
     assert not (tmp_path / "again").exists()
     with pytest.raises(RunError, match="--resume goes on with it"):
         train(photos, tmp_path / "again", ema_decay=0.5)
-    with pytest.raises(RunError, match="has another config"):
+    with pytest.raises(RunError, match=r"has another config \(seed=0, not 1\): make the call as it was"):
         train(photos, tmp_path / "again", resume=True, ema_decay=0.5, seed=1)
+    said = r"\(mlp_hidden_dims=\[8\], not \[\]; epochs=3, not 4; optimiser=\"adamw\", not \"sgd\"; \.\.\.\)"
+    with pytest.raises(RunError, match=said):
+        train(photos, tmp_path / "again", resume=True, mlp_hidden_dims=(), epochs=4, optimiser="sgd")
     train(photos, tmp_path / "again", resume=True, ema_decay=0.5, log_steps=3, checkpoint_steps=5)
     assert same(run, tmp_path / "again")
+
+
+CHECKPOINT = "the last checkpoint of .* is kept, and the same call with --resume goes on from there"
+
+
+@pytest.mark.parametrize(
+    ("step", "presses", "said"),
+    [(0, 1, "nothing of .* is kept"), (1, 1, CHECKPOINT), (1, 2, "nothing of .* is kept"), (7, 2, CHECKPOINT)],
+)
+def test_ctrl_c_saves_and_says_what_is_kept_and_a_second_one_ends_at_once(
+    step: int, presses: int, said: str, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    photorank: Run,
+) -> None:  # fmt: skip
+    whole_step, key_of, out = Trainer.step, Places.key_of, tmp_path / "again"
+    config = E2eConfig.model_validate({**SMALL, "ema_decay": 0.5, "checkpoint_steps": 200})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+
+    def press(at: int) -> None:
+        if at == step:
+            for _ in range(presses):
+                signal.raise_signal(signal.SIGINT)
+
+    def looked_up(self: Places, path: bytes) -> bytes:
+        press(0)
+        return key_of(self, path)
+
+    def stepped(self: Trainer, *arguments: Any) -> Any:
+        press(self.progress.step + 1)
+        return whole_step(self, *arguments)
+
+    call = (
+        "e2e", "--comparisons", photos / "comparisons.csv", "--config", tmp_path / "config.yaml", "--out", out,
+        "--resume",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(Places, "key_of", looked_up)
+        patch.setattr(Trainer, "step", stepped)
+        stopped = photorank(*call)
+    assert stopped.returncode == 130
+    assert re.search(f"stopped; {said}", stopped.stderr), stopped.stderr
+    state = tmp_path / ".again.part" / "state.json"
+    kept = json.loads(state.read_text())["progress"]["step"] if state.exists() else 0
+    assert kept == (step if presses == 1 else 5 * (step // 5)), "an epoch has 5 steps"
+    if (step, presses) == (1, 1):
+        assert photorank(*call).returncode == 0
+        assert same(run, out)
 
 
 def test_sigterm_while_the_last_epoch_is_judged_stops_it_too(
@@ -187,6 +245,33 @@ def test_curves_of_a_training_that_was_killed_before_its_first_checkpoint_are_go
     assert list((tmp_path / ".run.part" / "events").glob("*"))
     train(photos, tmp_path / "run", epochs=1, log_steps=1)
     assert len(list((tmp_path / "run" / "events").glob("*"))) == 2  # by step, by epoch
+
+
+@pytest.mark.parametrize("after", [2, 11])
+def test_a_run_that_is_trained_elsewhere_is_left_alone(after: int, photos: Path, tmp_path: Path) -> None:
+    told = 0
+
+    def start_again(*_: int) -> None:
+        nonlocal told
+        told += 1
+        if told == after:  # before and after the first checkpoint
+            for resume in (False, True):
+                with pytest.raises(RunError, match=r"another process trains .*run: wait .*or name another --out"):
+                    train(photos, tmp_path / "run", resume=resume)
+
+    train(photos, tmp_path / "run", progress=start_again, checkpoint_steps=10)
+    assert told > after
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_accuracy_where_no_comparison_has_an_answer_is_none(photos: Path, tmp_path: Path) -> None:
+    pd.read_csv(photos / "comparisons.csv").assign(p_left=0.5).to_csv(tmp_path / "c.csv", index=False)
+    config = E2eConfig.model_validate({**SMALL, "epochs": 2})
+    e2e(tmp_path / "c.csv", config, tmp_path / "run", photos)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(row["train_accuracy"], row["stop_accuracy"]) for row in rows] == [(None, None)] * 2
+    curve = EventAccumulator(str(tmp_path / "run" / "events")).Reload().Scalars("train/accuracy")
+    assert all(math.isnan(each.value) for each in curve)
 
 
 def test_launchers_settings_do_not_change_what_is_learned(
@@ -226,6 +311,22 @@ def test_a_run_holds_the_best_epochs_weights_not_the_last_steps(
         assert row["stop_accuracy"] is None
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_what_is_judged_and_kept_has_batch_norm_statistics_of_its_own_weights(
+    ema_decay: float, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, same_as_steps = Trainer.judge, []
+
+    def judged(self: Trainer, *arguments: Any) -> dict[str, float]:
+        live, kept = self.model.state_dict(), self.weights()
+        same_as_steps.append(all(torch.equal(live[name], kept[name]) for name in live if name.endswith("running_mean")))
+        return judge(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "judge", judged)
+    train(photos, tmp_path / "run", ema_decay=ema_decay, epochs=1)
+    assert same_as_steps == [ema_decay == 0]
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -252,14 +353,17 @@ KILLED_AND_TOLD = KILLED.replace("step == 9:", "step == 9 and os.environ['RANK']
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_a_killed_training_goes_on_to_the_same_figures(run: Path, photos: Path, tmp_path: Path) -> None:
-    out, options = tmp_path / "again", json.dumps({**SMALL, "ema_decay": 0.5})
+    out, often = tmp_path / "again", {"ema_decay": 0.5, "checkpoint_steps": 3, "log_steps": 1}
+    options = json.dumps({**SMALL, **often})
     command = [sys.executable, "-c", KILLED, str(photos / "comparisons.csv"), str(out), options]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = json.loads((tmp_path / ".again.part" / "state.json").read_text())
-    assert state["progress"]["step"] == 8, "of 9 steps at most 2 are lost"
-    train(photos, out, resume=True, ema_decay=0.5)
+    assert state["progress"]["step"] == 6, "of 9 steps at most 3 are lost"
+    assert loss_curve(tmp_path / ".again.part")[-1] == 8
+    train(photos, out, resume=True, **often)
     assert same(run, out)
+    assert loss_curve(out) == list(range(1, 16))
 
 
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
@@ -275,6 +379,22 @@ def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> Non
     (tmp_path / ".run.part" / "state.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         train(photos, tmp_path / "run", resume=True)
+
+
+def test_a_photo_that_is_gone_at_the_end_but_cached_does_not_cost_the_run(photos: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+
+    def remove(*_: int) -> None:
+        (mine / "s03" / "soft.png").unlink(missing_ok=True)
+
+    reports = [
+        train(mine, tmp_path / name, progress=progress, cache=tmp_path / "c.h5", epochs=1)
+        for name, progress in (("before", None), ("after", remove))
+    ]
+    assert not (mine / "s03" / "soft.png").exists()
+    before, after = (each.figures["train"]["file size alone"] for each in reports)
+    assert before == after
 
 
 def test_a_score_head_scores_single_photos(photos: Path, tmp_path: Path) -> None:
@@ -571,6 +691,18 @@ def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) 
     assert told[1][0]["stop_loss"] - told[1][2]["stop_loss"] > 1e-3, "nothing was learned"
     for one, two in zip(told[1], told[2], strict=True):
         assert one == pytest.approx(two, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_of_two_processes_none_trains_what_is_trained_elsewhere(photos: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".run.part.lock"):
+        done = launched(
+            2, "-m", "photorank", "e2e", "--comparisons", photos / "comparisons.csv", "--config", "smoke", "--out",
+            tmp_path / "run",
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "another process trains" in done.stderr
+    assert "see what the first of these processes said" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
 """The cache of pixels: what it serves is right, whoever was killed, whatever is torn, however many fill it."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
+from unittest.mock import Mock
 
+import filelock
 import h5py
 import numpy as np
 import pytest
@@ -131,6 +135,49 @@ def test_a_full_disk_ends_the_filling_and_nothing_else(
     assert cache.read(first.tobytes(), empty_row())
     assert not cache.read(second.tobytes(), empty_row())
     cache.close()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_file_that_may_not_be_written_is_read(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.h5"
+    fill(path, 3)
+    before = path.read_bytes()
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    class ReadOnlyFile(FileIO):
+        def __init__(self, file: Path, mode: str = "r") -> None:
+            if mode != "r":
+                refused()
+            super().__init__(file, mode)
+
+    # The tests' user may be one whom no permission holds back.
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    monkeypatch.setattr(pixel_cache, "FileIO", ReadOnlyFile)
+    assert served(path, 3) == (3, 0)
+    assert not caplog.records
+    cache, (*_, further) = open_cache(path, 5), some_keys(5)
+    assert [each.getMessage() for each in caplog.records if "lacks 2 of these photos" in each.getMessage()]
+    cache.write(further.tobytes(), pixels_of(further.tobytes()))
+    cache.refresh()
+    cache.close()
+    assert len(caplog.records) == 1
+    assert path.read_bytes() == before
+    with pytest.raises(StoreError, match=r"new\.h5 cannot be used"):
+        open_cache(tmp_path / "new.h5", 1)
+
+
+def test_rows_that_a_file_which_may_not_be_written_has_empty_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "c.h5", 2)
+    open_cache(tmp_path / "c.h5", 3).close()
+    monkeypatch.setattr(pixel_cache, "FileIO", Mock(side_effect=[OSError(errno.EROFS, ""), FileIO(tmp_path / "c.h5")]))
+    open_cache(tmp_path / "c.h5", 3).close()
+    assert "lacks 1 of these photos" in caplog.text
 
 
 def test_a_file_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:

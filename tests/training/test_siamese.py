@@ -168,6 +168,30 @@ def test_the_moving_average_is_what_is_judged() -> None:
     torch.testing.assert_close(weight.detach(), values[3], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_moving_average_has_batch_norm_statistics_of_its_own(frozen: bool) -> None:
+    data = comparisons([4, 2, 3, 5, 3])
+    pixels = torch.randint(0, 256, (17, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1))
+    trainer, _ = trained(
+        data, pixels, batch_photos=9, learning_rate=0.05, ema_decay=0.9, flip=False, freeze_batch_norm=frozen
+    )
+    live = copy.deepcopy(trainer.model.state_dict())
+    expected = copy.deepcopy(trainer.model)
+    expected.load_state_dict({**live, **trainer.weights()})
+    if not frozen:
+        batches = [np.concatenate([part.photos for part in trainer.parts(0, 0, rows)]) for rows in trainer.batches(0)]
+        torch.optim.swa_utils.update_bn([pixels[torch.from_numpy(each)] for each in batches], expected.backbone)
+    trainer.settle(Memory(pixels))
+    for name, each in expected.state_dict().items():
+        torch.testing.assert_close(trainer.weights()[name], each, msg=name)
+    with torch.no_grad():
+        wanted = expected.eval().backbone(pixels)
+    torch.testing.assert_close(trainer.embed(Memory(pixels), np.arange(17)), wanted, rtol=1e-4, atol=1e-5)
+    for name, each in trainer.model.state_dict().items():
+        torch.testing.assert_close(each, live[name], rtol=0, atol=0, msg=name)
+    assert {each.momentum for each in trainer.model.modules() if isinstance(each, nn.BatchNorm2d)} == {0.1}
+
+
 def test_gradients_are_clipped_together() -> None:
     model = SiameseCNNRanker("test_resnet", ())
     optimising = Optimising(
