@@ -29,7 +29,8 @@ class HeadConfig(Strict):
     mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
     """Widths of the hidden layers over the fused features; none: a linear head."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """On the projected visual features and hidden layers; statistics are never dropped."""
+    """On the projected visual features and hidden layers, alike for all photos of a series; statistics are never
+    dropped."""
     activation: Activation = "gelu"
     """Of the projections and hidden layers; `none`: all of the head is linear."""
     loss: Loss = "bradley_terry"
@@ -49,7 +50,8 @@ class HeadConfig(Strict):
     patience: int = Field(default=12, ge=1)
     """Epochs without a better loss on the early-stopping slice after which training ends."""
     batch_size: int = Field(default=256, ge=1)
-    """Comparisons a step, about: a batch always holds whole series."""
+    """Comparisons a step, about: a batch always holds whole series. Fewer where an epoch would have less than about ten
+    steps."""
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

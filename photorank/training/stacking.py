@@ -27,10 +27,14 @@ from photorank.training.stacked_optimisers import Optimiser
 
 Features = Mapping[str, Tensor]
 Figures = dict[str, float]
+Ints = NDArray[np.int64]
 Answer = tuple[Tensor, Tensor]
 """Margins and `p_left` of comparisons; ½ where there is none."""
 _ROWS = 32
 """Photos of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much as several."""
+_STEPS = 10
+"""An epoch has about as many steps or more: few comparisons are learnt from in batches smaller than was asked for, or
+patience, which counts epochs, would end a training after so few steps that nothing was learnt."""
 
 
 @dataclass
@@ -64,14 +68,16 @@ class Member:
 
     def next_batches(self) -> list[Batch]:
         """The batches of an epoch."""
-        return self._fit.batches(self._order.permutation(len(self._fit)), self.config.batch_size)
+        size = min(self.config.batch_size, max(1, len(self._fit.left) // _STEPS))
+        return self._fit.batches(self._order.permutation(len(self._fit)), size)
 
-    def draw_mask(self, mask: NDArray[np.float32]) -> None:
-        """Fill a dropout mask (rows, width): 0, or 1 / (1 − p)."""
-        share = self.config.dropout
-        drawn = self._masks.random_raw(-(-mask.size // 4)).view(np.uint16)[: mask.size]  # four of 64 bits
-        mask[:] = (drawn >= round(share * (1 << 16))).reshape(mask.shape)
+    def draw_mask(self, rows: int, width: int) -> NDArray[np.float32]:
+        """A dropout mask (rows, width): 0, or 1 / (1 − p)."""
+        share, size = self.config.dropout, rows * width
+        drawn = self._masks.random_raw(-(-size // 4)).view(np.uint16)[:size]  # four of 64 bits
+        mask = (drawn >= round(share * (1 << 16))).reshape(rows, width).astype(np.float32)
         mask *= 1 / (1 - share)
+        return mask
 
     def end_epoch(self, train: Figures, stop: Figures) -> bool:
         """Note an epoch, and the parameters if it is the best; True when it was the last."""
@@ -131,7 +137,7 @@ class _Stack:
                 if isinstance(layer, Dropout):
                     layer.share = max(member.config.dropout for member in members)
                     layer.draw = partial(self._draw, rows)
-        self._counts: dict[str, list[int]] = {}
+        self._repeats: dict[str, list[Ints]] = {}
         self._memory: dict[str, Tensor] = {}
 
     def epoch(self) -> list[Figures]:
@@ -162,7 +168,12 @@ class _Stack:
 
     def _losses(self, step: Sequence[Batch]) -> tuple[Tensor, Answer]:
         """(M,) the mean loss of each member's batch, 0 where it is empty; and margins and `p_left`, (M, C) each."""
-        self._counts = {"photos": [len(each.photos) for each in step], "comparisons": [len(each.left) for each in step]}
+        # One mask for the photos of a series: what they have in common is in the features by far the most, and would
+        # not cancel in their difference if parts of it were dropped from the one and not from the other.
+        self._repeats = {
+            "photos": [each.sizes for each in step],
+            "comparisons": [np.ones(len(each.left), np.int64) for each in step],
+        }
         fused, loss = self._model.fuse(self._gather(step)), self.config.loss
         left, right = (_tensor([getattr(each, name) for each in step]) for name in ("left", "right"))
         p_left = _tensor([each.p_left for each in step], 0.5)  # a place without a comparison is one without an answer
@@ -184,7 +195,7 @@ class _Stack:
 
     def _gather(self, step: Sequence[Batch]) -> dict[str, Tensor]:
         """The photos' standardised features, (M, B, dim) a space; what a place without a photo holds is finite."""
-        most, found = -(-max(self._counts["photos"]) // _ROWS) * _ROWS, {}
+        most, found = -(-max(len(each.photos) for each in step) // _ROWS) * _ROWS, {}
         for space, values in self.members[0].standard.items():
             size = len(step) * most * values.shape[1]
             if space not in self._memory or len(self._memory[space]) < size:
@@ -197,8 +208,8 @@ class _Stack:
 
     def _draw(self, rows: str, shape: torch.Size) -> Tensor:
         masks = np.zeros(shape, np.float32)
-        for mask, member, count in zip(masks, self.members, self._counts[rows], strict=True):
-            member.draw_mask(mask[:count])
+        for mask, member, repeats in zip(masks, self.members, self._repeats[rows], strict=True):
+            mask[: repeats.sum()] = np.repeat(member.draw_mask(len(repeats), shape[-1]), repeats, 0)
         return torch.from_numpy(masks)
 
 
