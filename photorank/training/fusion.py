@@ -44,6 +44,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """What becomes of the comparisons of a plan (C,)."""
+
+    fit: NDArray[np.bool_]
+    """Those that are learnt from: the filters leave them, and the early-stopping slice has not got them."""
+    stop: NDArray[np.bool_]
+    """The early-stopping slice. No filter thins it out: a temperature found where people agree is wrong elsewhere."""
+    weight: NDArray[np.float32]
+    """1 on average over those that are learnt from."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """A head, at the epoch that was best on the early-stopping slice."""
 
@@ -86,7 +98,7 @@ def train_heads(
     parts = [numbers[at : at + _MEMBERS] for numbers in alike.values() for at in range(0, len(numbers), _MEMBERS)]
     for part in parts:
         with one_thread(), torch.random.fork_rng(devices=[]):
-            stack = [(plans[each], *chosen[each]) for each in part]
+            stack = [(plans[each], chosen[each]) for each in part]
             found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
         progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
@@ -121,14 +133,14 @@ def _shape(plan: Plan) -> tuple[object, ...]:
 
 def _train(
     features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons,
-    stack: Sequence[tuple[Plan, Ints, NDArray[np.float32]]],
+    stack: Sequence[tuple[Plan, _Chosen]],
 ) -> list[Trained]:  # fmt: skip
-    """The heads of one stack, their temperatures found; of each its plan, comparisons and their weights."""
+    """The heads of one stack, their temperatures found."""
     seen = {space: features[space] for space in stack[0][0].spaces}
     standards: dict[tuple[bytes, bool], tuple[MultiFeaturePairwiseRanker, dict[str, Tensor]]] = {}
     members, slices = [], []
-    for plan, rows, weight in stack:
-        config = plan.config
+    for plan, chosen in stack:
+        config, rows = plan.config, plan.rows
         torch.manual_seed(config.seed)
         model = build_head({space: values.shape[1] for space, values in seen.items()}, roles, config)
         same = rows.tobytes(), config.l2_normalise
@@ -137,12 +149,12 @@ def _train(
             model.fit_standardisation({space: values[photos] for space, values in seen.items()})
             standards[same] = model, _standardised(model, seen, config)
         model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
-        stopping = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
         fit, stop = (
-            by_series(comparisons, rows[part], weight[part], config.loss in LISTWISE) for part in (~stopping, stopping)
+            by_series(comparisons, rows[part], chosen.weight[part], config.loss in LISTWISE)
+            for part in (chosen.fit, chosen.stop)
         )
         members.append(stacking.Member(model, config, standards[same][1], fit, stop))
-        slices.append(rows[stopping])
+        slices.append(rows[chosen.stop])
     stacking.train(members)
     for member, rows in zip(members, slices, strict=True):
         margins = prediction.margins_of(member.model, seen, comparisons, rows)
@@ -150,8 +162,8 @@ def _train(
     return [Trained(member.model, member.history) for member in members]
 
 
-def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.float32]]:
-    """The plan's comparisons that its filters leave, and their weights, 1 on average."""
+def _chosen(comparisons: Comparisons, plan: Plan) -> _Chosen:
+    """ConfigError, ComparisonsError where the plan cannot be trained."""
     config, rows = plan.config, plan.rows
     if config.loss in LISTWISE and config.head != "score":
         raise ConfigError(
@@ -168,13 +180,15 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.floa
     votes = comparisons.votes[rows] if comparisons.votes is not None else np.ones(len(rows), np.float32)
     if config.min_votes:
         kept &= votes >= config.min_votes
-    weight = votes[kept] if config.weights == "votes" else np.ones(kept.sum(), np.float32)
-    if not weight.sum():
+    stop = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
+    fit = kept & ~stop
+    weight = votes if config.weights == "votes" else np.ones(len(rows), np.float32)
+    if not weight[fit].sum():
         raise ComparisonsError(
             f"of {len(rows):,} comparisons to train on none is left by min_agreement {config.min_agreement:g}, "
             f"min_votes {config.min_votes} and weights: {config.weights}; ask for less"
         )
-    return rows[kept], weight / weight.mean()
+    return _Chosen(fit, stop, weight / weight[fit].mean())
 
 
 def _standardised(

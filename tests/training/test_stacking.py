@@ -11,6 +11,7 @@ from photorank.config import HeadConfig
 from photorank.errors import ComparisonsError
 from photorank.metrics import correct
 from photorank.models.prediction import margins, margins_of
+from photorank.training.calibration import best_temperature
 from photorank.training.fusion import Plan, Trained, train_head, train_heads
 from photorank.training.stacked_optimisers import Optimiser
 from tests.planted import ROLES, planted
@@ -87,6 +88,30 @@ def test_the_log_says_how_often_each_member_is_right(options: dict[str, object])
         for what, rows in (("train", each.rows[~stopping]), ("stop", each.rows[stopping])):
             right = correct(margins_of(trained.model, features, data, rows), data.p_left[rows])
             assert row[f"{what}_accuracy"] == pytest.approx(np.nanmean(right), abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"min_agreement": 0.8}, {"min_votes": 12}], ids=str)
+def test_filters_leave_the_early_stopping_judgedwhole(options: dict[str, object]) -> None:
+    """A temperature that was found where people agree is wrong where they do not."""
+    features, data = DATA
+    each = plan(0, 0, stop_fraction=0.4, **options)
+    (trained,) = together([each])
+    judged = each.rows[hold_out(data.group[each.rows], 0.4, 1)]
+    logits = margins_of(trained.model, features, data, judged) * float(trained.model.temperature)
+    wanted = best_temperature(logits, data.p_left[judged])
+    assert float(trained.model.temperature) == pytest.approx(wanted, rel=1e-3)
+    right = correct(logits, data.p_left[judged])
+    told = trained.history.epochs[trained.history.best_epoch - 1]["stop_accuracy"]
+    assert told == pytest.approx(np.nanmean(right), abs=1e-6)
+
+
+def test_filters_that_leave_only_the_early_stopping_judgedleave_nothing_to_train_on() -> None:
+    features, data = planted()
+    each = plan(0, 0, min_agreement=0.9)
+    held = hold_out(data.group[each.rows], each.config.stop_fraction, 1)
+    data.p_left[each.rows] = np.where(held, 0.95, 0.6)
+    with pytest.raises(ComparisonsError, match=r"none is left by min_agreement 0\.9"):
+        train_heads(features, ROLES, data, [each])
 
 
 def test_options_of_a_row_may_differ_within_a_stack() -> None:
