@@ -86,7 +86,7 @@ def train_heads(
 ) -> list[Trained]:  # fmt: skip
     """A head for each plan, in their order; those of one shape and loss are trained together.
 
-    Each ends where it would end alone, but for the rounding of sums. `progress` is told how many are done, of how many.
+    Each ends where it would end alone, to the bit. `progress` is told how many are done, of how many.
     Raises ComparisonsError where there is nothing to train on or votes are missing, ConfigError for what does not fit
     together: before the first is trained.
     """

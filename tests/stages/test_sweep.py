@@ -250,6 +250,6 @@ def test_comparisons_on_which_few_agree_are_not_trained_on(work: Path, tmp_path:
         report = fit_head(
             work / "S", tmp_path / "c.csv", HeadConfig.model_validate({**SMALL, "epochs": 20, **more}), tmp_path / name
         )
-        found[name] = report.log_loss["val"].value
+        found[name] = report.figures["val"]["head"].value
     assert found["agreed"] == pytest.approx(found["asked"])
-    assert found["agreed"] < found["all"] - 0.01
+    assert found["agreed"] > found["all"] + 0.02
