@@ -158,7 +158,7 @@ def _train(
     stacking.train(members)
     for member, rows in zip(members, slices, strict=True):
         margins = prediction.margins_of(member.model, seen, comparisons, rows)
-        member.model.temperature.fill_(best_temperature(margins, comparisons.p_left[rows]))
+        member.model.temperature.fill_(best_temperature(margins, comparisons.p_left[rows], comparisons.group[rows]))
     return [Trained(member.model, member.history) for member in members]
 
 

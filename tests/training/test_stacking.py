@@ -90,7 +90,7 @@ def test_filters_leave_the_early_stopping_slice_whole(options: dict[str, object]
     (trained,) = together([each])
     judged = each.rows[hold_out(data.group[each.rows], 0.4, 1)]
     logits = margins_of(trained.model, features, data, judged) * float(trained.model.temperature)
-    wanted = best_temperature(logits, data.p_left[judged])
+    wanted = best_temperature(logits, data.p_left[judged], data.group[judged])
     assert float(trained.model.temperature) == pytest.approx(wanted, rel=1e-3)
     right = correct(logits, data.p_left[judged])
     told = trained.history.epochs[trained.history.best_epoch - 1]["stop_accuracy"]
