@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from photorank.config.features import Strict
 from photorank.errors import ConfigError
 
 Activation = Literal["none", "relu", "gelu", "silu", "tanh"]
+Width = Annotated[int, Field(ge=1, le=16_384)]
 Loss = Literal["bradley_terry", "margin_ranking", "hinge", "fidelity", "listnet", "listmle"]
 
 
 class HeadConfig(Strict):
     """How `photorank fit-head` trains a head."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     features: tuple[str, ...] = ()
     """Feature spaces of the store, `name` or `name@fingerprint`; none: every space there is."""
@@ -24,9 +27,9 @@ class HeadConfig(Strict):
     both photos' features, as published (Chang et al. 2016, Automatic Triage for a Photo Series)."""
     l2_normalise: bool = False
     """Bring each visual vector to length 1 before it is standardised."""
-    projection_dim: int = Field(default=64, ge=1)
+    projection_dim: Width = 64
     """Width to which each visual space is projected before fusion."""
-    mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
+    mlp_hidden_dims: tuple[Width, ...] = (64, 32)
     """Widths of the hidden layers over the fused features; none: a linear head."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """On the projected visual features and hidden layers, alike for all photos of a series; statistics are never
@@ -61,7 +64,7 @@ class HeadConfig(Strict):
     epochs."""
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
 class SweepConfig(HeadConfig):

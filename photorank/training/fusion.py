@@ -30,6 +30,8 @@ _MEMBERS = 16
 
 _PHOTOS = 512
 """Photos that are standardised at once."""
+_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "could not create a")
+"""What PyTorch, C++ and oneDNN say where memory is not to be had."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def train_heads(
 
     Each ends where it would end alone, to the bit. `progress` is told how many are done, of how many.
     Raises ComparisonsError where there is nothing to train on or votes are missing, ConfigError for what does not fit
-    together: before the first is trained.
+    together, before the first is trained, and where the memory does not hold a head.
     """
     chosen = [_chosen(comparisons, plan) for plan in plans]
     alike: dict[tuple[object, ...], list[int]] = {}
@@ -99,7 +101,8 @@ def train_heads(
     for part in parts:
         with one_thread(), torch.random.fork_rng(devices=[]):
             stack = [(plans[each], chosen[each]) for each in part]
-            found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
+            with _in_memory(stack[0][0].config):
+                found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
         progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
 
@@ -122,6 +125,19 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _in_memory(config: HeadConfig) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(each in str(error) for each in _NO_MEMORY):
+            raise
+        raise ConfigError(
+            f"the memory does not hold the training of a head of projection_dim {config.projection_dim} and "
+            f"mlp_hidden_dims {list(config.mlp_hidden_dims)}; ask for smaller ones, or for a smaller batch_size"
+        ) from error
 
 
 def _shape(plan: Plan) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -177,6 +178,11 @@ def test_the_temperature_is_kept_in_the_run(work: Path, tmp_path: Path) -> None:
         ({"grid": {"learning_rat": [1, 2]}}, "grid: unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         ({"grid": {"dropout": []}}, "grid: dropout has no values"),
         ({"grid": {"dropout": [0.1, 7]}}, "grid: dropout: input should be less than 1 (got 7)"),
+        ({"grid": {"mlp_hidden_dims": [[8], [1_000_000_000]]}}, "input should be less than or equal to 16384"),
+        ({"grid": {"weight_decay": [0, float("inf")]}}, "grid: weight_decay: input should be a finite number"),
+        ({"grid": {"dropout": [0.1, 0.2, 0.1]}}, "grid: dropout has 0.1 twice; say it once"),
+        ({"grid": {"features": [["clip"], ["clip"]]}}, "grid: features has ['clip'] twice"),
+        ({"grid": {"epochs": [4, "4"]}}, "grid: epochs has '4' twice"),
         ({"grid": {"seed": [1, 2]}}, "say with --seeds how many"),
         (
             {"grid": {"val_fraction": [0.1, 0.3]}},
@@ -253,3 +259,33 @@ def test_comparisons_on_which_few_agree_are_not_trained_on(work: Path, tmp_path:
         found[name] = report.figures["val"]["head"].value
     assert found["agreed"] == pytest.approx(found["asked"])
     assert found["agreed"] > found["all"] + 0.02
+
+
+WITHOUT_MEMORY = """
+import json, resource, sys
+from pathlib import Path
+from photorank.config import HeadConfig
+from photorank.errors import ConfigError
+from photorank.stages.fit_head import fit_head
+
+work, out = map(Path, sys.argv[1:])
+def run(name, widths):
+    fit_head(work / "S", work / "c.csv", HeadConfig(epochs=1, mlp_hidden_dims=widths), out / name)
+run("warm", [4])  # all libraries are there now
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (500 << 20),) * 2)
+try:
+    run("run", [16384, 16384, 16384])
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are held on Linux only")
+def test_a_head_that_the_memory_does_not_hold_is_one_sentence(work: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(work), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the memory does not hold the training of a head of projection_dim 64" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert not (tmp_path / "run").exists()
