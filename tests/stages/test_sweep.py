@@ -18,6 +18,7 @@ from photorank.runs import load_run
 from photorank.stages.crossing import fold_parts
 from photorank.stages.fit_head import fit_head
 from photorank.stages.sweep import sweep
+from photorank.training.fusion import train_heads
 from tests.planted import planted, planted_files
 
 SMALL = {"projection_dim": 4, "mlp_hidden_dims": [4], "epochs": 8, "learning_rate": 0.02, "batch_size": 80}
@@ -259,6 +260,36 @@ def test_comparisons_on_which_few_agree_are_not_trained_on(work: Path, tmp_path:
         found[name] = report.figures["val"]["head"].value
     assert found["agreed"] == pytest.approx(found["asked"])
     assert found["agreed"] > found["all"] + 0.02
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_where_nothing_is_held_out_it_is_said_and_trained_once(
+    folds: int, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.read_csv(work / "c.csv").assign(split="train")
+    table[["left", "right"]] = table[["left", "right"]].map(lambda name: str(work / name))
+    table.to_csv(tmp_path / "c.csv", index=False)
+    trained: list[int] = []
+    monkeypatch.setattr(
+        "photorank.stages.fit_head.train_heads",
+        lambda *arguments: trained.append(len(arguments[3])) or train_heads(*arguments),
+    )
+    options = [item for key, value in SMALL.items() for item in ("--set", f"{key}={value}")]
+    command = ["fit-head", "--store", work / "S", "--comparisons", tmp_path / "c.csv", *options, "--seeds", 2]
+    monkeypatch.setattr(sys, "argv", ["photorank", *map(str, [*command, "--folds", folds, "--out", tmp_path / "run"])])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert ("nothing was held out" in said) == (not folds)
+    assert ("say with --folds" in said) == (not folds)
+    assert "from one seed instead of 2: there is no split 'val'" in said
+    assert trained == [1 + 2 * folds]
+
+
+def test_a_space_that_is_named_twice_is_told(work: Path, tmp_path: Path) -> None:
+    config = HeadConfig.model_validate({**SMALL, "features": ["clip", "iqa", "clip"]})
+    with pytest.raises(PhotorankError, match="features has clip twice; say it once"):
+        fit_head(work / "S", work / "c.csv", config, tmp_path / "run")
 
 
 WITHOUT_MEMORY = """
