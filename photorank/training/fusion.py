@@ -51,8 +51,12 @@ class _Chosen:
 
     fit: NDArray[np.bool_]
     """Those that are learnt from: the filters leave them, and the early-stopping slice has not got them."""
+    slice: NDArray[np.bool_]
+    """The slice that is kept back. No filter thins it out, or a temperature found where people agree would be wrong
+    elsewhere."""
     stop: NDArray[np.bool_]
-    """The early-stopping slice. No filter thins it out: a temperature found where people agree is wrong elsewhere."""
+    """Those of the slice that early stopping looks at: what the filters leave, or all if that is nothing. Margins that
+    were learnt where people agree are too sure elsewhere until they are calibrated: the first epoch would look best."""
     weight: NDArray[np.float32]
     """1 on average over those that are learnt from."""
 
@@ -170,7 +174,7 @@ def _train(
             for part in (chosen.fit, chosen.stop)
         )
         members.append(stacking.Member(model, config, standards[same][1], fit, stop))
-        slices.append(rows[chosen.stop])
+        slices.append(rows[chosen.slice])
     stacking.train(members)
     for member, rows in zip(members, slices, strict=True):
         margins = prediction.margins_of(member.model, seen, comparisons, rows)
@@ -196,15 +200,15 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> _Chosen:
     votes = comparisons.votes[rows] if comparisons.votes is not None else np.ones(len(rows), np.float32)
     if config.min_votes:
         kept &= votes >= config.min_votes
-    stop = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
-    fit = kept & ~stop
+    back = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
+    fit, stop = kept & ~back, kept & back
     weight = votes if config.weights == "votes" else np.ones(len(rows), np.float32)
     if not weight[fit].sum():
         raise ComparisonsError(
             f"of {len(rows):,} comparisons to train on none is left by min_agreement {config.min_agreement:g}, "
             f"min_votes {config.min_votes} and weights: {config.weights}; ask for less"
         )
-    return _Chosen(fit, stop, weight / weight[fit].mean())
+    return _Chosen(fit, back, stop if stop.any() else back, weight / weight[fit].mean())
 
 
 def _standardised(

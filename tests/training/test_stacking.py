@@ -83,18 +83,29 @@ def test_the_log_says_how_often_each_member_is_right(options: dict[str, object])
 
 
 @pytest.mark.parametrize("options", [{"min_agreement": 0.8}, {"min_votes": 12}], ids=str)
-def test_filters_leave_the_early_stopping_slice_whole(options: dict[str, object]) -> None:
+def test_filters_are_for_what_is_learnt_and_not_for_the_temperature(options: dict[str, object]) -> None:
     """A temperature that was found where people agree is wrong where they do not."""
     features, data = DATA
     each = plan(0, 0, stop_fraction=0.4, precision="float32", **options)
     (trained,) = together([each])
-    judged = each.rows[hold_out(data.group[each.rows], 0.4, 1)]
-    logits = margins_of(trained.model, features, data, judged) * float(trained.model.temperature)
-    wanted = best_temperature(logits, data.p_left[judged], data.group[judged])
+    held = each.rows[hold_out(data.group[each.rows], 0.4, 1)]
+    logits = margins_of(trained.model, features, data, held) * float(trained.model.temperature)
+    wanted = best_temperature(logits, data.p_left[held], data.group[held])
     assert float(trained.model.temperature) == pytest.approx(wanted, rel=1e-3)
-    right = correct(logits, data.p_left[judged])
+    assert data.votes is not None
+    agreed = np.maximum(data.p_left[held], 1 - data.p_left[held]) >= 0.8
+    right = correct(logits, data.p_left[held])[agreed if "min_agreement" in options else data.votes[held] >= 12]
     told = trained.history.epochs[trained.history.best_epoch - 1]["stop_accuracy"]
     assert told == pytest.approx(np.nanmean(right), abs=1e-6)
+
+
+def test_where_the_filters_leave_nothing_to_stop_by_all_of_the_slice_is_looked_at() -> None:
+    features, data = planted()
+    each = plan(0, 0, min_agreement=0.9)
+    held = hold_out(data.group[each.rows], each.config.stop_fraction, 1)
+    data.p_left[each.rows] = np.where(held, 0.6, np.where(data.p_left[each.rows] > 0.5, 0.95, 0.05))
+    (trained,) = train_heads(features, ROLES, data, [each])
+    assert "stop_loss" in trained.history.epochs[0]
 
 
 def test_filters_that_leave_only_the_early_stopping_judgedleave_nothing_to_train_on() -> None:
