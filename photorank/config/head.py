@@ -31,7 +31,7 @@ class HeadConfig(Strict):
     """Width to which each visual space is projected before fusion."""
     mlp_hidden_dims: tuple[Width, ...] = (64, 32)
     """Widths of the hidden layers over the fused features; none: a linear head."""
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """On the projected visual features and hidden layers, alike for all photos of a series; statistics are never
     dropped."""
     activation: Activation = "gelu"
