@@ -33,6 +33,8 @@ def fit_head(
     resolved = load_sweep_config(config, assign or (), (), folds, seeds)
     with terminal.stoppable("nothing was written"):
         report = stage(store, comparisons, resolved.head_config(), out, photos, resolved.folds, resolved.seeds)
+    for warning in report.warnings:
+        typer.echo(f"photorank: warning: {warning}", err=True)
     if as_json:
         terminal.print_json(asdict(report))
         return

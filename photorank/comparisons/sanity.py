@@ -43,9 +43,11 @@ def _goes_round(graph: dict[int, set[int]]) -> bool:
 
 
 def _directed(left: Numbers, right: Numbers, p_left: NDArray[np.float32], series: Numbers) -> pd.DataFrame:
-    """series, low, high (photo numbers), lead: by how much the low one is preferred, −½ … ½."""
+    """series, low, high (photo numbers), lead: by how much the low one is preferred, −½ … ½. Without a photo
+    beside itself, which says nothing."""
     lead = np.asarray(p_left, np.float64) - 0.5
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "series": series, "low": np.minimum(left, right), "high": np.maximum(left, right),
         "lead": np.where(left < right, lead, -lead),
     })  # fmt: skip
+    return table[table["low"] < table["high"]]

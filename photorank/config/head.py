@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from photorank.config.features import Strict
 from photorank.errors import ConfigError
 
 Activation = Literal["none", "relu", "gelu", "silu", "tanh"]
+Width = Annotated[int, Field(ge=1, le=16_384)]
 Loss = Literal["bradley_terry", "margin_ranking", "hinge", "fidelity", "listnet", "listmle"]
 
 
 class HeadConfig(Strict):
     """How `photorank fit-head` trains a head."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     features: tuple[str, ...] = ()
     """Feature spaces of the store, `name` or `name@fingerprint`; none: every space there is."""
@@ -24,12 +27,13 @@ class HeadConfig(Strict):
     both photos' features, as published (Chang et al. 2016, Automatic Triage for a Photo Series)."""
     l2_normalise: bool = False
     """Bring each visual vector to length 1 before it is standardised."""
-    projection_dim: int = Field(default=64, ge=1)
+    projection_dim: Width = 64
     """Width to which each visual space is projected before fusion."""
-    mlp_hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
+    mlp_hidden_dims: tuple[Width, ...] = (64, 32)
     """Widths of the hidden layers over the fused features; none: a linear head."""
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    """On the projected visual features and hidden layers; statistics are never dropped."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """On the projected visual features and hidden layers, alike for all photos of a series; statistics are never
+    dropped."""
     activation: Activation = "gelu"
     """Of the projections and hidden layers; `none`: all of the head is linear."""
     loss: Loss = "bradley_terry"
@@ -49,7 +53,8 @@ class HeadConfig(Strict):
     patience: int = Field(default=12, ge=1)
     """Epochs without a better loss on the early-stopping slice after which training ends."""
     batch_size: int = Field(default=256, ge=1)
-    """Comparisons a step, about: a batch always holds whole series."""
+    """Comparisons a step, about: a batch always holds whole series. Fewer where an epoch would have less than about ten
+    steps."""
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -59,7 +64,7 @@ class HeadConfig(Strict):
     epochs."""
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
 class SweepConfig(HeadConfig):

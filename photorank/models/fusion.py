@@ -19,46 +19,63 @@ _PART = 256
 
 
 class _Product(torch.autograd.Function):
-    """(..., rows, in) of any float dtype times the transposed weight (..., out, in), computed in the rows' dtype.
+    """(rows, in) of any float dtype times the transposed weight (out, in), computed in the rows' dtype: (rows, out)
+    float32. With `counts`, of a stack: (M, rows, in) times (M, out, in), and of each member so many rows, 0 after them.
 
-    PyTorch would compute the weight's gradient transposed, which takes five times as long in bfloat16.
+    A stack's products are of the very shapes that each member has alone: a batched product rounds otherwise, and in
+    bfloat16 the least difference grows until a training ends elsewhere. It would not be faster either. PyTorch's own
+    gradient of the weight is transposed, which takes five times as long in bfloat16.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, counts: Sequence[int] | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return _matmul(rows, weight.to(rows.dtype).mT).float()
+        ctx.counts = counts
+        return _rows_by_weight(rows, weight.mT, counts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         rows, weight = ctx.saved_tensors
-        gradient = gradient.to(rows.dtype)
-        of_rows = _matmul(gradient, weight.to(rows.dtype)) if ctx.needs_input_grad[0] else None
-        return of_rows, _matmul(gradient.mT, rows).float()
+        gradient, counts = gradient.to(rows.dtype), ctx.counts
+        of_rows = _rows_by_weight(gradient, weight, counts) if ctx.needs_input_grad[0] else None
+        return of_rows, _rows_by_rows(gradient, rows, counts), None
 
 
-def _matmul(one: Tensor, other: Tensor) -> Tensor:
-    # A stack of one is faster as none.
-    return (one[0] @ other[0]).unsqueeze(0) if one.dim() == 3 and len(one) == 1 else one @ other
+def _rows_by_weight(rows: Tensor, weight: Tensor, counts: Sequence[int] | None) -> Tensor:
+    if counts is None:
+        return (rows @ weight.to(rows.dtype)).float()
+    if len(counts) == 1:  # all of the rows are its own
+        return (rows[0] @ weight[0].to(rows.dtype)).float().unsqueeze(0)
+    found = torch.zeros(*rows.shape[:-1], weight.shape[-1])
+    for place, one, other, count in zip(found, rows, weight, counts, strict=True):
+        place[:count] = one[:count] @ other.to(rows.dtype)
+    return found
 
 
-class Projection(nn.Linear):
-    """`nn.Linear` over many features, in their dtype; parameters may be stacked as those of `Linear`."""
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(..., rows, in) of any float dtype -> (..., rows, out) float32."""
-        product: Tensor = _Product.apply(rows, self.weight)
-        return product + self.bias.unsqueeze(-2)
+def _rows_by_rows(one: Tensor, other: Tensor, counts: Sequence[int] | None) -> Tensor:
+    if counts is None:
+        return (one.mT @ other).float()
+    if len(counts) == 1:
+        return (one[0].mT @ other[0]).float().unsqueeze(0)
+    found = torch.empty(len(counts), one.shape[-1], other.shape[-1])
+    for place, left, right, count in zip(found, one, other, counts, strict=True):
+        place.copy_(left[:count].mT @ right[:count])
+    return found
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` whose parameters may be stacked: weight (M, out, in) and bias (M, out) take (M, rows, in)."""
+    """`nn.Linear` over rows of any float dtype, which are multiplied in it, float32 out.
+
+    Parameters may be stacked: weight (M, out, in) and bias (M, out) take (M, rows, in); `counts` then says how many of
+    the rows each member has.
+    """
+
+    counts: Sequence[int] | None = None
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., rows, in) -> (..., rows, out)."""
-        if self.weight.dim() == 2:
-            return functional.linear(rows, self.weight, self.bias)
-        return torch.baddbmm(self.bias.unsqueeze(-2), rows, self.weight.mT)
+        product: Tensor = _Product.apply(rows, self.weight, self.counts)
+        return product + self.bias.unsqueeze(-2)
 
 
 class Dropout(nn.Module):
@@ -118,7 +135,7 @@ class MultiFeaturePairwiseRanker(nn.Module):
             self.register_buffer(f"scale_{i}", torch.ones(dims[space]))
         self.register_buffer("temperature", torch.ones(()))
         self.project = nn.ModuleList(
-            nn.Sequential(Projection(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
+            nn.Sequential(Linear(dims[space], projection_dim), Dropout(dropout)) for space in self.visual
         )
         width = projection_dim * len(self.visual) + sum(dims[space] for space in dims if space not in self.visual)
         layers: list[nn.Module] = []

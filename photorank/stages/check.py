@@ -23,6 +23,8 @@ EVEN = (0.45, 0.55)
 TOLD, FEW = 0.6, 30
 """An agreement with sharpness whose interval holds ½ and ends below `TOLD` is at chance; if it ends above, or rests on
 fewer series than `FEW`, the clear comparisons are too few to tell. Of PhotoTriage's, 65.7 % agree."""
+FEWEST = 6
+"""Of fewer series all would agree by chance too often, 1 in 32, whatever the interval."""
 
 
 @dataclass
@@ -174,6 +176,12 @@ def _sharpness_warning(name: str, part: Part) -> list[str]:
     each = part.sharpness
     if each is None or not each.low <= 0.5:
         return []
+    if each.high < 0.5 and each.groups >= FEWEST:
+        blurrier = f"{100 * (1 - each.value):.1f} % ({100 * (1 - each.high):.1f}–{100 * (1 - each.low):.1f})"
+        return [
+            f"{name}: the BLURRIER photo is preferred in {blurrier} of {each.n:,} clear comparisons: left and right, "
+            f"or p_left and 1 − p_left, are probably swapped; look at some comparisons before you train"
+        ]
     share = f"{100 * each.value:.1f} % ({100 * each.low:.1f}–{100 * each.high:.1f}) of {each.n:,} clear comparisons"
     if each.high >= TOLD or each.groups < FEW:
         return [f"{name}: the sharper photo is preferred in {share}: too few to tell from chance"]

@@ -40,6 +40,7 @@ class HeadReport(TrainingReport):
     """`name@fingerprint`."""
     repeated: dict[str, dict[str, metrics.Estimate]]
     """What several trainings were reported on → figure → mean over them, with its interval over series."""
+    warnings: list[str]
 
 
 def fit_head(
@@ -64,7 +65,8 @@ def fit_head(
     parts = {"val": crossing.split_parts(data)}
     if folds:
         parts[f"train and val, {folds} folds by series"] = crossing.fold_parts(data, folds)
-    plans = {what: crossing.plans(config, names, part, seeds) for what, part in parts.items()}
+    held_out = {what: sum(len(each.held_out) for each in part) for what, part in parts.items()}
+    plans = {what: crossing.plans(config, names, part, seeds if held_out[what] else 1) for what, part in parts.items()}
     roles = {space.name: space.role for space in spaces}
     found = train_heads(tensors, roles, data, list(chain(*plans.values())))
     if any(each.diverged for each in found):
@@ -79,7 +81,7 @@ def fit_head(
             data, *crossing.held_out_margins(heads[what], tensors, names, data, part), main_figures
         )
         for what, part in parts.items()
-        if (folds and what != "val") or (seeds > 1 and len(part[0].held_out))
+        if (folds and what != "val") or (seeds > 1 and held_out[what])
     }
     report = HeadReport(
         run=str(out),
@@ -91,14 +93,26 @@ def fit_head(
         figures=figures,
         log_loss=log_loss,
         repeated=repeated,
+        warnings=_nothing_held_out(data, folds, seeds),
         seconds=time.monotonic() - started,
     )
     with new_run(out) as folder:
         features = [feature_of(space) for space in spaces]
-        summary = {key: value for key, value in asdict(report).items() if key not in ("run", "seconds")}
+        summary = {key: value for key, value in asdict(report).items() if key not in ("run", "seconds", "warnings")}
         save_head(folder, model, features, config, history, summary, predictions_of(data, margins))
         write_extras(folder, comparisons, config)
     return report
+
+
+def _nothing_held_out(data: Comparisons, folds: int, seeds: int) -> list[str]:
+    """What is to be known where there is no split to report."""
+    found, remedy = [], "say with --folds how many to make, or give some series the split 'val'"
+    if not folds and len(data.rows("train")) == len(data.split):
+        found.append(f"nothing was held out, so how good the head is on other photos is not known; {remedy}")
+    if seeds > 1 and not len(data.rows("val")):
+        on_val = " on train alone" if folds else ""
+        found.append(f"trained{on_val} from one seed instead of {seeds}: there is no split 'val' to report means on")
+    return found
 
 
 def choose_spaces(store: FeatureStore, wanted: Sequence[str]) -> list[Space]:
@@ -111,6 +125,9 @@ def choose_spaces(store: FeatureStore, wanted: Sequence[str]) -> list[Space]:
     )
     if not spaces:
         raise StoreError(f"{store.path} holds no features yet; run `photorank extract` first")
+    identities = [(space.name, space.fingerprint) for space in spaces]
+    if again := [name for number, (name, _) in enumerate(identities) if identities[number] in identities[:number]]:
+        raise ConfigError(f"features has {again[0]} twice; say it once")
     names = [space.name for space in spaces]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

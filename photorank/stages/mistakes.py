@@ -53,13 +53,18 @@ def mistakes_sheet(predictions: pd.DataFrame, store: FeatureStore, out: Path) ->
     for row in table.to_dict("records"):
         preferred = "left" if row["p_left"] > 0.5 else "right"
         tiles = [_tile(bytes.fromhex(row[side]), paths, picked=side == preferred) for side in ("left", "right")]
-        rows.append((f"people {_side(row['p_left'])}, the run {_side(row['predicted'])}", tiles))
+        rows.append((f"people {side_text(row['p_left'])}, the run {side_text(row['predicted'])}", tiles))
     contact_sheet(rows, out, TILE, ACROSS)
     return True
 
 
-def _side(p_left: float) -> str:
-    return f"{100 * max(p_left, 1 - p_left):.0f} % {'left' if p_left > 0.5 else 'right'}"
+def side_text(p_left: float) -> str:
+    """`73 % left`; with as many digits as it takes not to say that half are for one side."""
+    share, side = 100 * max(p_left, 1 - p_left), "left" if p_left > 0.5 else "right"
+    if p_left == 0.5:
+        return "50 %"
+    text = next((text for digits in (0, 1, 2) if float(text := f"{share:.{digits}f}") > 50), "just over 50")
+    return f"{text} % {side}"
 
 
 def _tile(key: bytes, paths: dict[bytes, list[str]], *, picked: bool) -> Tile:

@@ -131,10 +131,14 @@ def grid(config: SweepConfig) -> list[tuple[dict[str, Any], HeadConfig]]:
         raise ConfigError("grid: seeds are no options to choose from; say with --seeds how many to train")
     if "val_fraction" in config.grid:
         raise ConfigError("grid: val_fraction is of the comparisons, not of a head; say it with --set, for all alike")
-    found = []
+    found: list[tuple[dict[str, Any], HeadConfig]] = []
     for values in itertools.product(*config.grid.values()):
         head = parse_config(HeadConfig, config.values(dict(zip(config.grid, values, strict=True))), "grid")
         found.append(({key: getattr(head, key) for key in config.grid}, head))
+    for key, values in config.grid.items():
+        read = [getattr(parse_config(HeadConfig, config.values({key: each}), "grid"), key) for each in values]
+        if twice := [each for number, each in enumerate(values) if read[number] in read[:number]]:
+            raise ConfigError(f"grid: {key} has {twice[0]!r} twice; say it once")
     return found
 
 

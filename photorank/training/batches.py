@@ -120,11 +120,9 @@ def places(batch: Batch, longest: int) -> Ints:
     return np.where(number < batch.sizes[:, None], starts[:, None] + number, -1)
 
 
-def padded(rows: Sequence[NDArray[np.generic]], fill: float = 0) -> NDArray[np.generic]:
-    """(M, the longest, ...) of arrays (each its own, ...), what is missing filled up."""
-    if len(rows) == 1:
-        return rows[0][None]
-    found = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
+def padded(rows: Sequence[NDArray[np.generic]], length: int, fill: float = 0) -> NDArray[np.generic]:
+    """(M, length, ...) of arrays (each its own, ...), what is missing filled up."""
+    found = np.full((len(rows), length, *rows[0].shape[1:]), fill, rows[0].dtype)
     for place, row in zip(found, rows, strict=True):
         place[: len(row)] = row
     return found

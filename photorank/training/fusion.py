@@ -30,6 +30,8 @@ _MEMBERS = 16
 
 _PHOTOS = 512
 """Photos that are standardised at once."""
+_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "could not create a")
+"""What PyTorch, C++ and oneDNN say where memory is not to be had."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,22 @@ class Plan:
     """Numbers of the comparisons, with the early-stopping slice."""
     spaces: tuple[str, ...]
     """The features that it sees, in this order."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What becomes of the comparisons of a plan (C,)."""
+
+    fit: NDArray[np.bool_]
+    """Those that are learnt from: the filters leave them, and the early-stopping slice has not got them."""
+    slice: NDArray[np.bool_]
+    """The slice that is kept back. No filter thins it out, or a temperature found where people agree would be wrong
+    elsewhere."""
+    stop: NDArray[np.bool_]
+    """Those of the slice that early stopping looks at: what the filters leave, or all if that is nothing. Margins that
+    were learnt where people agree are too sure elsewhere until they are calibrated: the first epoch would look best."""
+    weight: NDArray[np.float32]
+    """1 on average over those that are learnt from."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +92,9 @@ def train_heads(
 ) -> list[Trained]:  # fmt: skip
     """A head for each plan, in their order; those of one shape and loss are trained together.
 
-    Each ends where it would end alone, but for the rounding of sums. `progress` is told how many are done, of how many.
+    Each ends where it would end alone, to the bit. `progress` is told how many are done, of how many.
     Raises ComparisonsError where there is nothing to train on or votes are missing, ConfigError for what does not fit
-    together: before the first is trained.
+    together, before the first is trained, and where the memory does not hold a head.
     """
     chosen = [_chosen(comparisons, plan) for plan in plans]
     alike: dict[tuple[object, ...], list[int]] = {}
@@ -86,8 +104,9 @@ def train_heads(
     parts = [numbers[at : at + _MEMBERS] for numbers in alike.values() for at in range(0, len(numbers), _MEMBERS)]
     for part in parts:
         with one_thread(), torch.random.fork_rng(devices=[]):
-            stack = [(plans[each], *chosen[each]) for each in part]
-            found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
+            stack = [(plans[each], chosen[each]) for each in part]
+            with _in_memory(stack[0][0].config):
+                found |= zip(part, _train(features, roles, comparisons, stack), strict=True)
         progress(len(found), len(plans))
     return [found[number] for number in range(len(plans))]
 
@@ -112,6 +131,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _in_memory(config: HeadConfig) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(each in str(error) for each in _NO_MEMORY):
+            raise
+        raise ConfigError(
+            f"the memory does not hold the training of a head of projection_dim {config.projection_dim} and "
+            f"mlp_hidden_dims {list(config.mlp_hidden_dims)}; ask for smaller ones, or for a smaller batch_size"
+        ) from error
+
+
 def _shape(plan: Plan) -> tuple[object, ...]:
     """What members of one stack have in common."""
     config = plan.config
@@ -121,14 +153,14 @@ def _shape(plan: Plan) -> tuple[object, ...]:
 
 def _train(
     features: Mapping[str, Tensor], roles: Mapping[str, str], comparisons: Comparisons,
-    stack: Sequence[tuple[Plan, Ints, NDArray[np.float32]]],
+    stack: Sequence[tuple[Plan, _Chosen]],
 ) -> list[Trained]:  # fmt: skip
-    """The heads of one stack, their temperatures found; of each its plan, comparisons and their weights."""
+    """The heads of one stack, their temperatures found."""
     seen = {space: features[space] for space in stack[0][0].spaces}
     standards: dict[tuple[bytes, bool], tuple[MultiFeaturePairwiseRanker, dict[str, Tensor]]] = {}
     members, slices = [], []
-    for plan, rows, weight in stack:
-        config = plan.config
+    for plan, chosen in stack:
+        config, rows = plan.config, plan.rows
         torch.manual_seed(config.seed)
         model = build_head({space: values.shape[1] for space, values in seen.items()}, roles, config)
         same = rows.tobytes(), config.l2_normalise
@@ -137,21 +169,21 @@ def _train(
             model.fit_standardisation({space: values[photos] for space, values in seen.items()})
             standards[same] = model, _standardised(model, seen, config)
         model.load_state_dict(dict(standards[same][0].named_buffers()), strict=False)
-        stopping = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
         fit, stop = (
-            by_series(comparisons, rows[part], weight[part], config.loss in LISTWISE) for part in (~stopping, stopping)
+            by_series(comparisons, rows[part], chosen.weight[part], config.loss in LISTWISE)
+            for part in (chosen.fit, chosen.stop)
         )
         members.append(stacking.Member(model, config, standards[same][1], fit, stop))
-        slices.append(rows[stopping])
+        slices.append(rows[chosen.slice])
     stacking.train(members)
     for member, rows in zip(members, slices, strict=True):
         margins = prediction.margins_of(member.model, seen, comparisons, rows)
-        member.model.temperature.fill_(best_temperature(margins, comparisons.p_left[rows]))
+        member.model.temperature.fill_(best_temperature(margins, comparisons.p_left[rows], comparisons.group[rows]))
     return [Trained(member.model, member.history) for member in members]
 
 
-def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.float32]]:
-    """The plan's comparisons that its filters leave, and their weights, 1 on average."""
+def _chosen(comparisons: Comparisons, plan: Plan) -> _Chosen:
+    """ConfigError, ComparisonsError where the plan cannot be trained."""
     config, rows = plan.config, plan.rows
     if config.loss in LISTWISE and config.head != "score":
         raise ConfigError(
@@ -168,13 +200,15 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> tuple[Ints, NDArray[np.floa
     votes = comparisons.votes[rows] if comparisons.votes is not None else np.ones(len(rows), np.float32)
     if config.min_votes:
         kept &= votes >= config.min_votes
-    weight = votes[kept] if config.weights == "votes" else np.ones(kept.sum(), np.float32)
-    if not weight.sum():
+    back = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
+    fit, stop = kept & ~back, kept & back
+    weight = votes if config.weights == "votes" else np.ones(len(rows), np.float32)
+    if not weight[fit].sum():
         raise ComparisonsError(
             f"of {len(rows):,} comparisons to train on none is left by min_agreement {config.min_agreement:g}, "
             f"min_votes {config.min_votes} and weights: {config.weights}; ask for less"
         )
-    return rows[kept], weight / weight.mean()
+    return _Chosen(fit, back, stop if stop.any() else back, weight / weight[fit].mean())
 
 
 def _standardised(

@@ -1,7 +1,7 @@
-"""Several heads of one shape trained at once: their parameters lie in one tensor, their layers are batched products.
+"""Several heads of one shape trained at once: their parameters lie in one tensor, and a step is one for all of them.
 
 Each member has its own comparisons, order of batches, dropout masks, optimiser and early stopping, all drawn from its
-own seed, so it ends where it would end alone, but for the rounding of sums.
+own seed, and nothing is computed of it in another shape than alone: it ends where it would end alone, to the bit.
 """
 
 from __future__ import annotations
@@ -20,17 +20,22 @@ from torch import Tensor, nn
 
 from photorank.config import HeadConfig
 from photorank.metrics import correct
-from photorank.models.fusion import Dropout, MultiFeaturePairwiseRanker
+from photorank.models.fusion import Dropout, Linear, MultiFeaturePairwiseRanker
 from photorank.training.batches import EMPTY, Batch, Series, padded, places
 from photorank.training.losses import LISTWISE, PAIRWISE
 from photorank.training.stacked_optimisers import Optimiser
 
 Features = Mapping[str, Tensor]
 Figures = dict[str, float]
+Ints = NDArray[np.int64]
 Answer = tuple[Tensor, Tensor]
 """Margins and `p_left` of comparisons; ½ where there is none."""
 _ROWS = 32
-"""Photos of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much as several."""
+"""Photos and comparisons of a batch are filled up to a multiple of this: a matrix product of a new shape costs as much
+as several, and what is left over when a processor takes several numbers at once may be rounded otherwise."""
+_STEPS = 10
+"""An epoch has about as many steps or more: few comparisons are learnt from in batches smaller than was asked for, or
+patience, which counts epochs, would end a training after so few steps that nothing was learnt."""
 
 
 @dataclass
@@ -64,14 +69,16 @@ class Member:
 
     def next_batches(self) -> list[Batch]:
         """The batches of an epoch."""
-        return self._fit.batches(self._order.permutation(len(self._fit)), self.config.batch_size)
+        size = min(self.config.batch_size, max(1, len(self._fit.left) // _STEPS))
+        return self._fit.batches(self._order.permutation(len(self._fit)), size)
 
-    def draw_mask(self, mask: NDArray[np.float32]) -> None:
-        """Fill a dropout mask (rows, width): 0, or 1 / (1 − p)."""
-        share = self.config.dropout
-        drawn = self._masks.random_raw(-(-mask.size // 4)).view(np.uint16)[: mask.size]  # four of 64 bits
-        mask[:] = (drawn >= round(share * (1 << 16))).reshape(mask.shape)
+    def draw_mask(self, rows: int, width: int) -> NDArray[np.float32]:
+        """A dropout mask (rows, width): 0, or 1 / (1 − p)."""
+        share, size = self.config.dropout, rows * width
+        drawn = self._masks.random_raw(-(-size // 4)).view(np.uint16)[:size]  # four of 64 bits
+        mask = (drawn >= round(share * (1 << 16))).reshape(rows, width).astype(np.float32)
         mask *= 1 / (1 - share)
+        return mask
 
     def end_epoch(self, train: Figures, stop: Figures) -> bool:
         """Note an epoch, and the parameters if it is the best; True when it was the last."""
@@ -118,7 +125,9 @@ class _Stack:
         self._model = copy.deepcopy(members[0].model)
         shapes = [each.shape for each in self._model.parameters()]
         sizes = [shape.numel() for shape in shapes]
-        self._values = torch.stack([member.values for member in members])
+        # Each row begins where a member's own would: a product may be rounded by where in memory its matrices begin.
+        self._values = torch.zeros(len(members), _filled(sum(sizes)))[:, : sum(sizes)]
+        torch.stack([member.values for member in members], out=self._values)
         for member, row in zip(members, self._values, strict=True):
             member.values = row
         parts = torch.split(self._values, sizes, 1)
@@ -126,12 +135,15 @@ class _Stack:
             setattr(owner, name, nn.Parameter(part.view(-1, *shape)))
         self._parameters = list(self._model.parameters())
         after = "comparisons" if self.config.head == "difference" else "photos"
+        self._layers: list[tuple[Linear, str]] = []
         for modules, rows in ((self._model.project, "photos"), (self._model.mlp, after)):
             for layer in modules.modules():
+                if isinstance(layer, Linear):
+                    self._layers.append((layer, rows))
                 if isinstance(layer, Dropout):
                     layer.share = max(member.config.dropout for member in members)
                     layer.draw = partial(self._draw, rows)
-        self._counts: dict[str, list[int]] = {}
+        self._repeats: dict[str, list[Ints]] = {}
         self._memory: dict[str, Tensor] = {}
 
     def epoch(self) -> list[Figures]:
@@ -162,8 +174,16 @@ class _Stack:
 
     def _losses(self, step: Sequence[Batch]) -> tuple[Tensor, Answer]:
         """(M,) the mean loss of each member's batch, 0 where it is empty; and margins and `p_left`, (M, C) each."""
-        self._counts = {"photos": [len(each.photos) for each in step], "comparisons": [len(each.left) for each in step]}
-        fused, loss = self._model.fuse(self._gather(step)), self.config.loss
+        # One mask for the photos of a series: what they have in common is in the features by far the most, and would
+        # not cancel in their difference if parts of it were dropped from the one and not from the other.
+        self._repeats = {
+            "photos": [each.sizes for each in step],
+            "comparisons": [np.ones(len(each.left), np.int64) for each in step],
+        }
+        counts = {rows: [_filled(int(each.sum())) for each in repeats] for rows, repeats in self._repeats.items()}
+        for layer, rows in self._layers:
+            layer.counts = counts[rows]
+        fused, loss = self._model.fuse(self._gather(step, max(counts["photos"]))), self.config.loss
         left, right = (_tensor([getattr(each, name) for each in step]) for name in ("left", "right"))
         p_left = _tensor([each.p_left for each in step], 0.5)  # a place without a comparison is one without an answer
         if loss in PAIRWISE:
@@ -171,20 +191,21 @@ class _Stack:
             losses = PAIRWISE[loss](margins, p_left, self.config.margin)
             weight = _tensor([each.weight / max(1, len(each.weight)) for each in step])
         else:
-            longest = max(int(each.sizes.max(initial=0)) for each in step)
+            longest = _filled(max(int(each.sizes.max(initial=0)) for each in step))
             lists = _tensor([places(each, longest) for each in step], -1)  # (M, G, L)
-            rows = lists.clamp(min=0).flatten(1)
+            at = lists.clamp(min=0).flatten(1)
             of_photos = self._model.score_of(fused)
             margins = of_photos.gather(-1, left) - of_photos.gather(-1, right)
             both = of_photos, _tensor([each.targets for each in step])
-            scores, targets = (each.gather(-1, rows).view(lists.shape) for each in both)
+            scores, targets = (each.gather(-1, at).view(lists.shape) for each in both)
             losses = LISTWISE[loss](scores, targets, lists >= 0)
             weight = _tensor([each.list_weight / max(1, len(each.list_weight)) for each in step])
-        return (losses * weight).sum(-1), (margins.detach(), p_left)
+        # In double precision, for a sum not to depend on how many places are filled up.
+        return (losses * weight).sum(-1, dtype=torch.float64).float(), (margins.detach(), p_left)
 
-    def _gather(self, step: Sequence[Batch]) -> dict[str, Tensor]:
-        """The photos' standardised features, (M, B, dim) a space; what a place without a photo holds is finite."""
-        most, found = -(-max(self._counts["photos"]) // _ROWS) * _ROWS, {}
+    def _gather(self, step: Sequence[Batch], most: int) -> dict[str, Tensor]:
+        """The photos' standardised features, (M, most, dim) a space; what a place without a photo holds is finite."""
+        found = {}
         for space, values in self.members[0].standard.items():
             size = len(step) * most * values.shape[1]
             if space not in self._memory or len(self._memory[space]) < size:
@@ -197,8 +218,8 @@ class _Stack:
 
     def _draw(self, rows: str, shape: torch.Size) -> Tensor:
         masks = np.zeros(shape, np.float32)
-        for mask, member, count in zip(masks, self.members, self._counts[rows], strict=True):
-            member.draw_mask(mask[:count])
+        for mask, member, repeats in zip(masks, self.members, self._repeats[rows], strict=True):
+            mask[: repeats.sum()] = np.repeat(member.draw_mask(len(repeats), shape[-1]), repeats, 0)
         return torch.from_numpy(masks)
 
 
@@ -222,8 +243,12 @@ def _figures(losses: Sequence[float], counts: Sequence[int], answers: Sequence[A
     return found
 
 
+def _filled(count: int) -> int:
+    return -(-count // _ROWS) * _ROWS
+
+
 def _tensor(rows: Sequence[NDArray[Any]], fill: float = 0) -> Tensor:
-    return torch.from_numpy(padded(rows, fill))
+    return torch.from_numpy(padded(rows, _filled(max(map(len, rows))), fill))
 
 
 def _owners(model: nn.Module) -> list[tuple[nn.Module, str]]:

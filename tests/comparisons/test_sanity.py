@@ -50,3 +50,8 @@ def test_three_that_go_round() -> None:
     assert circles(*columns(around)) == 1
     assert circles(*columns([*around[:2], (0, 2, 0.5, 7)])) == 0
     assert contradictions(*columns(around)) == 0
+
+
+def test_a_photo_beside_itself_is_neither() -> None:
+    alone: list[Row] = [(0, 0, 0.9, 7), (1, 2, 0.9, 7)]
+    assert circles(*columns(alone)) == contradictions(*columns([*alone, (0, 0, 0.1, 7)])) == 0

@@ -78,6 +78,22 @@ def test_labels_that_belong_to_their_photos_pass_and_permuted_ones_are_loud(tmp_
         assert agreement.low < agreement.value < agreement.high
 
 
+@pytest.mark.parametrize("count", [400, 20], ids=["many", "few"])
+def test_labels_turned_round_are_called_swapped(count: int, tmp_path: Path) -> None:
+    table, sharp = planted(count)
+    fill(tmp_path / "S", tmp_path, sharp)
+    table.assign(p_left=1 - table["p_left"], split="train").to_csv(tmp_path / "c.csv", index=False)
+    (warning,) = check(tmp_path / "c.csv", tmp_path / "S").warnings
+    assert "the BLURRIER photo is preferred in" in warning
+    assert "probably swapped" in warning
+
+
+def test_three_series_that_agree_are_too_few_to_call_swapped(tmp_path: Path) -> None:
+    fill(tmp_path / "S", tmp_path, {"a": 2, "b": 1, "c": 2, "d": 1, "e": 2, "f": 1})
+    file = write(tmp_path / "c.csv", "1,a,b,.1,train", "2,c,d,.1,train", "3,e,f,.1,train")
+    assert any("too few to tell from chance" in each for each in check(file, tmp_path / "S").warnings)
+
+
 def test_counts_by_split_and_size(tmp_path: Path, photorank: Run) -> None:
     table, _ = planted(40)
     extra = pd.DataFrame([("pair", "x.jpg", "y.jpg", 0.6, "test")], columns=table.columns)

@@ -60,7 +60,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.assign(p_left=generator.random(len(table))).to_csv(folder / "noise.csv", index=False)
     add_photos(FeatureStore.create(folder / "S"), features, folder)
     fit_head(folder / "S", folder / "c.csv", HeadConfig(), folder / "run")
-    fit_head(folder / "S", folder / "noise.csv", HeadConfig(epochs=3), folder / "noise")
+    fit_head(folder / "S", folder / "noise.csv", HeadConfig(epochs=3, seed=1), folder / "noise")
     return folder
 
 

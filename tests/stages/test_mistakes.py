@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from photorank.photos import photo_key
-from photorank.stages.mistakes import ACROSS, MOST, mistakes_sheet, worst
+from photorank.stages.mistakes import ACROSS, MOST, mistakes_sheet, side_text, worst
 from photorank.store import FeatureStore, FileRow
 
 RED, BLUE, GREEN, PICKED, GONE = (200, 30, 30), (30, 30, 200), (20, 120, 20), (0x3D, 0xDC, 0x84), (0x4A, 0x4A, 0x4A)
@@ -99,6 +99,15 @@ def test_whatever_its_name_a_photo_keeps_to_its_place(
     words = shown[175:195]  # under the pictures
     assert (words[:, 10:190] != words[0, 0]).any()
     assert (words[:, 192:196] == words[0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("p_left", "said"),
+    [(0.73, "73 % left"), (0.27, "73 % right"), (0.504, "50.4 % left"), (0.4996, "50.04 % right"), (0.5, "50 %"),
+     (0.5000001, "just over 50 % left"), (1, "100 % left")],
+)  # fmt: skip
+def test_a_side_has_more_than_half(p_left: float, said: str) -> None:
+    assert side_text(p_left) == said
 
 
 def test_no_mistakes_are_no_sheet(photos: tuple[FeatureStore, dict[str, str]], tmp_path: Path) -> None:

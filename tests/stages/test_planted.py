@@ -1,5 +1,6 @@
 """Features with a planted utility over PhotoTriage's pair graph: the head finds it. Minutes, and needs shared data."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,17 @@ def test_features_that_carry_nothing_are_at_chance(tmp_path: Path) -> None:
     report = fit_head(tmp_path / "store", tmp_path / "c.csv", config, tmp_path / "run", folds=5)
     accuracy = report.repeated["train and val, 5 folds by series"]["accuracy"]
     assert accuracy.low < 0.5 < accuracy.high
+
+
+def test_of_three_hundred_series_a_fusion_head_learns_what_a_linear_one_does(tmp_path: Path) -> None:
+    """In pairs, on all other series; the interval of the difference holds 0, but for what another processor rounds."""
+    planted_store(tmp_path, 0, 1.0)
+    script = Path(__file__).resolve().parents[2] / "pipelines" / "bench_fit_head.py"
+    command = [sys.executable, script, tmp_path / "planted.npz", SHARED / "phototriage", "--parts", "few", "--json"]
+    done = subprocess.run(
+        [*map(str, command), "--folder", str(tmp_path / "work")], check=True, capture_output=True, text=True
+    )
+    told = json.loads(done.stdout)
+    for name in ("multifeature", "default"):
+        assert told[f"few_{name}_less_linear"]["high"] > -0.002, told
+        assert told[f"few_{name}_less_linear"]["value"] > -0.01, told

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from photorank.config import HeadConfig
 from photorank.metrics import log_loss, sigmoid
 from photorank.training.calibration import best_temperature
+from photorank.training.fusion import train_head
+from tests.planted import ROLES, planted
 
 
 @pytest.mark.parametrize("wrong_by", [0.2, 1.0, 6.0])
@@ -33,3 +36,29 @@ def test_margins_that_say_nothing_become_even_and_a_slice_without_errors_stays_f
     few = best_temperature([1.0, -2.0, 1.5], [1, 0, 1])
     assert 0.3 < few < 3
     assert best_temperature([], []) == 1
+
+
+def test_margins_that_are_all_0_or_no_numbers_are_left_as_they_are() -> None:
+    p = [0.9, 0.2, 0.7]
+    assert best_temperature([0.0, 0.0, 0.0], p) == 1
+    assert best_temperature([1.0, float("nan"), -1.0], p) == 1
+    assert best_temperature([1.0, float("inf"), -1.0], p) == 1
+
+
+def test_a_few_series_make_no_margin_much_more_certain() -> None:
+    margin, p = np.tile([0.2, -0.1, 0.3], 40), np.tile([0.95, 0.05, 0.95], 40)
+    raw = best_temperature(margin, p)
+    assert raw < 0.15
+    of_one, of_many = (best_temperature(margin, p, np.arange(120) % series) for series in (1, 120))
+    assert 0.75 < of_one < 1
+    assert raw < of_many < 1.3 * raw
+    even = np.tile([0.55, 0.45, 0.5], 40)
+    assert best_temperature(10 * margin, even, np.zeros(120)) == best_temperature(10 * margin, even) > 5
+
+
+def test_of_one_series_no_training_takes_a_temperature_that_makes_it_sure() -> None:
+    features, data = planted(200)
+    data.split[:] = np.where(data.series < 12, "train", "val")
+    for seed in range(8):
+        config = HeadConfig(seed=seed, precision="float32", epochs=10, learning_rate=1e-4)
+        assert train_head(features, ROLES, data, config).model.temperature > 0.6
