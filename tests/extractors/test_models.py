@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, build, cnn, describe, preparer, weights
+from photorank.extractors import Feature, _torchvision, build, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -253,9 +253,9 @@ def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
 def test_a_download_that_was_cut_off_is_a_sentence(
     error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, needs = tmp_path / "resnet50-11ad3fa6.pth", cnn._needs
+    half, needs = tmp_path / "resnet50-11ad3fa6.pth", _torchvision.needs
     half.write_bytes(b"half of it")
-    monkeypatch.setattr(cnn, "_needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
+    monkeypatch.setattr(_torchvision, "needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
     if error is not None:
         monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=error))
     with pytest.raises(WeightsError, match=r"could not be fetched from .*resnet50-11ad3fa6\.pth: bring the file"):
