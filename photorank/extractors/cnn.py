@@ -40,6 +40,8 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         config.weights, config.seed, lambda tag: _torchvision.pretrained(config.model, tag, weights_dir), weights_dir
     )
     preprocessing: dict[str, Any] = {**fit(config), "size": config.size, "mean": _MEAN, "std": _STD}
+    if _torchvision.transforms_input(config.model, source, identity):
+        preprocessing["transform_input"] = True
     spec = {
         "kind": "cnn",
         "library": "torchvision",

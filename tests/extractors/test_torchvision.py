@@ -1,13 +1,18 @@
-"""torchvision's classifiers of all families at layers of all kinds."""
+"""torchvision's classifiers of all families at layers of all kinds, and built as its own builders do."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from torchvision.models import WeightsEnum
 
 from photorank.config import CnnConfig
 from photorank.errors import ConfigError
 from photorank.extractors import Feature, build, describe, preparer
+from photorank.store import fingerprint
 from tests.conftest import make_picture
 
 
@@ -25,6 +30,10 @@ def batch(feature: Feature) -> torch.Tensor:
     mean, std = (torch.tensor(known[name]).view(3, 1, 1) for name in ("mean", "std"))
     photos = [torch.from_numpy(photo).permute(2, 0, 1) / 255 for (photo,) in prepared(feature)]
     return torch.stack([(photo - mean) / std for photo in photos])
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(((one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min())
 
 
 # Each module's axis of channels, by what its authors write of it.
@@ -75,10 +84,65 @@ def test_a_layer_without_maps_or_vectors_is_one_sentence_that_names_some(model: 
 
 @pytest.mark.parametrize(
     ("model", "layer", "size"),
-    [("vgg11", "fc7", 1), ("vit_b_16", "encoder.ln", 100)],
+    [("vgg11", "fc7", 1), ("vit_b_16", "encoder.ln", 100), ("maxvit_t", "blocks.1", 250)],
 )
 def test_a_size_that_a_model_does_not_take_is_one_sentence(model: str, layer: str, size: int) -> None:
     said = rf"{model} does not take photos of {size} by {size} pixels \(.*\); set another `size`"
     with pytest.raises(ConfigError, match=said) as error:
         build(describe("x", CnnConfig(model=model, layer=layer, weights="random", size=size)), "cpu", 1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("model", ["fasterrcnn_resnet50_fpn", "fcn_resnet50", "r3d_18", "raft_small"])
+@pytest.mark.parametrize("weights", ["random", "DEFAULT"])
+def test_what_classifies_no_photos_is_refused(model: str, weights: str) -> None:
+    with pytest.raises(ConfigError, match=f"torchvision's {model} is no classifier"):
+        build(describe("x", CnnConfig(model=model, layer="backbone", weights=weights)), "cpu", 1)
+
+
+def own_builder(model: str, tag: str, file: Path) -> torch.nn.Module:
+    """torchvision's builder with the weights of a tag, in whose place come seeded ones, which are saved as the file."""
+    known = torchvision.models.get_model_weights(model)[tag]
+    with pytest.MonkeyPatch.context() as patch:
+        torch.manual_seed(1)
+        patch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: None)
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: torch.save(self.state_dict(), file))
+        torchvision.models.get_model(model, weights=known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: torch.load(file, weights_only=True))
+        return torchvision.models.get_model(model, weights=known).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "layer", "size"),
+    [
+        ("inception_v3", "IMAGENET1K_V1", "avgpool", 299),
+        ("googlenet", "IMAGENET1K_V1", "avgpool", 224),
+        ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", "getitem_5", 384),
+    ],
+)
+def test_a_tag_gives_the_vectors_of_torchvisions_own_builder(
+    model: str, tag: str, layer: str, size: int, tmp_path: Path
+) -> None:
+    file = tmp_path / f"{model}--{tag}.pth"
+    oracle: Any = own_builder(model, tag, file)
+    setattr(oracle, "heads" if model.startswith("vit") else "fc", torch.nn.Identity())
+    config = CnnConfig(model=model, weights=tag, layer=layer, size=size)
+    feature = describe("x", config, weights_dir=str(tmp_path))
+    located = Feature(**{**feature.__dict__, "weights_dir": str(tmp_path)})
+    with torch.inference_mode():
+        expected = oracle(batch(feature)).numpy()
+    found = vectors(located)
+    assert found.shape == expected.shape
+    assert cosine(found, expected) >= 0.9999
+    # The same file by its path: what it is called says the same.
+    by_path = describe("x", config.model_copy(update={"weights": str(file)}))
+    assert fingerprint(by_path.spec) == fingerprint(feature.spec)
+    assert np.array_equal(vectors(by_path), found)
+
+
+def test_weights_for_photos_of_another_size_say_which(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    torch.save({"encoder.pos_embedding": torch.zeros(1, 1 + 24**2, 768)}, file)
+    with pytest.raises(ConfigError, match=r"of vit_b_16 for photos of 384 by 384 pixels: set `size: 384`"):
+        build(describe("x", CnnConfig(model="vit_b_16", layer="encoder", weights=str(file))), "cpu", 1)
