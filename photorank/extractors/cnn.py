@@ -142,11 +142,5 @@ def _fold_norms(cut: Any) -> None:
             continue
         convolution, norm = cut.get_submodule(before.target), cut.get_submodule(node.target)
         if isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
-            _put(cut, str(before.target), torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
-            _put(cut, node.target, torch.nn.Identity())
-
-
-def _put(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
-    """`model.set_submodule`, which PyTorch 2.4 does not have."""
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
+            cut.set_submodule(before.target, torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
+            cut.set_submodule(node.target, torch.nn.Identity())

@@ -266,13 +266,49 @@ def test_a_download_that_was_cut_off_is_a_sentence(
     "content", [b"", b"not weights", b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02R."]
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("config", [CnnConfig(model="resnet18"), ClipConfig(model=MODEL)], ids=["cnn", "clip"])
 def test_a_file_that_holds_no_weights_is_refused_and_never_unpickled(
-    content: bytes, suffix: str, tmp_path: Path
+    content: bytes, suffix: str, config: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / f"w{suffix}"
     file.write_bytes(content)
     with pytest.raises(WeightsError, match="is not a file of weights"):
-        build(describe("cnn", CnnConfig(model="resnet18", weights=str(file))), "cpu", 1)
+        build(describe("mine", config.model_copy(update={"weights": str(file)})), "cpu", 1)
+
+
+@pytest.mark.parametrize("config", [CnnConfig(model="resnet18"), ClipConfig(model=MODEL)], ids=["cnn", "clip"])
+def test_a_whole_model_that_was_pickled_is_a_sentence_of_ours(config: Any, tmp_path: Path) -> None:
+    file = tmp_path / "whole.pt"
+    torch.save(torchvision.models.resnet18(weights=None), file)
+    with pytest.raises(WeightsError, match=r"is never unpickled; save the model's state_dict\(\) there") as error:
+        build(describe("mine", config.model_copy(update={"weights": str(file)})), "cpu", 1)
+    assert str(error.value).isprintable()
+    assert "weights_only" not in str(error.value)
+
+
+def test_what_pytorch_does_not_read_as_weights_is_not_read_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, asked = tmp_path / "w.pt", []
+    file.write_bytes(b"anything")
+
+    def load(*_: object, weights_only: bool | None = None, **__: object) -> None:
+        asked.append(weights_only)
+        raise TypeError("an object that is no tensor")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(WeightsError, match="is not a file of weights: an object that is no tensor"):
+        build(describe("clip", ClipConfig(model=MODEL, weights=str(file))), "cpu", 1)
+    assert asked == [True]
+
+
+def test_a_checkpoint_of_a_training_on_several_devices_is_read_as_open_clip_reads_it(
+    clip_oracle: tuple[torch.nn.Module, Any], tmp_path: Path
+) -> None:
+    state = {f"module.{name}": value for name, value in clip_oracle[0].state_dict().items()}
+    torch.save({"epoch": 3, "name": "mine", "state_dict": state}, tmp_path / "epoch_3.pt")
+    feature = describe("clip", ClipConfig(model=MODEL, weights=str(tmp_path / "epoch_3.pt")))
+    assert cosine(vectors(feature), open_clips_own(*clip_oracle)) >= 0.9999
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""open_clip's models: what it knows of them, where their weights are to be had, and a model with weights in it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from photorank.errors import ConfigError, WeightsError
+from photorank.extractors import Feature, hub, weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+def create(feature: Feature) -> torch.nn.Module:
+    """The model with its weights loaded; WeightsError where the file does not hold them."""
+    import open_clip
+    import torch
+
+    spec, name = feature.spec, feature.spec["model"]
+    if hub.is_hub(name):
+        name = hub.register(spec, feature.weights_dir)
+    quiet = _SilencedRootLog()  # open_clip warns about random weights; photorank has said so itself
+    if weights.RANDOM in spec["weights"]:
+        with torch.random.fork_rng(devices=[]), quiet:
+            torch.manual_seed(spec["weights"][weights.RANDOM])
+            model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
+        return model
+    assert feature.source is not None
+    path = weights.locate(feature, lambda tag: pretrained(spec["model"], tag, feature.weights_dir))
+    weights.check_identity(path, spec["weights"])
+    state = weights.load_state(path)
+    try:
+        with quiet:
+            model = open_clip.create_model(name, pretrained=None, force_quick_gelu=spec["quick_gelu"])
+            with _reading(state):
+                open_clip.load_checkpoint(model, str(path))
+    except Exception as error:  # state dicts that do not fit raise RuntimeError, and open_clip's renaming many others
+        raise WeightsError(
+            f"{path} does not hold weights of {spec['model']}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return model
+
+
+@contextlib.contextmanager
+def _reading(state: dict[str, torch.Tensor]) -> Iterator[None]:
+    """While entered, open_clip reads this whatever the file: its own reading is not as strict about what is pickled,
+    and what it does with what it has read (renaming, positions for another size) is not to be had without."""
+    from open_clip import factory
+
+    own = factory.load_state_dict
+    # As it takes it from a training on several devices.
+    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    factory.load_state_dict = lambda *_, **__: bare
+    try:
+        yield
+    finally:
+        factory.load_state_dict = own
+
+
+class _SilencedRootLog(logging.Filter):
+    """While entered, the root logger passes nothing below an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    def __enter__(self) -> None:
+        logging.getLogger().addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeFilter(self)
+
+
+def architecture(model: str) -> dict[str, Any]:
+    """open_clip's own config of a model, read from the installed package without importing it."""
+    found = importlib.util.find_spec("open_clip")
+    assert found is not None and found.submodule_search_locations
+    folder = Path(found.submodule_search_locations[0]) / "model_configs"
+    file = folder / f"{model.replace('/', '-')}.json"
+    if not file.is_file():
+        import difflib
+
+        near = difflib.get_close_matches(model, [each.stem for each in folder.glob("*.json")], n=3, cutoff=0.3)
+        raise ConfigError(f"open_clip has no model {model!r}; near it are: {', '.join(near)}")
+    loaded: dict[str, Any] = json.loads(file.read_text())
+    return loaded
+
+
+def known_tag(model: str, tag: str) -> dict[str, Any]:
+    """What open_clip knows of a pretrained tag."""
+    import open_clip
+
+    known: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
+    if not known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise ConfigError(f"open_clip has no weights {tag!r} for {model}; the tags are: {tags}")
+    return known
+
+
+def pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
+    """The file of a tag: brought, cached, or (if there is a network) fetched."""
+    import open_clip
+
+    needed = needs(model, tag)
+    path = weights.brought(weights_dir, needed) or needed.cached
+    if path is not None:
+        return path
+    known = known_tag(model, tag) if not hub.is_hub(model) else {}
+    try:
+        if not known:
+            return hub.fetch(model)
+        if known.get("hf_hub"):
+            hub.reach()
+        return Path(open_clip.download_pretrained(known))
+    except Exception as error:  # network, cache and hub errors of four libraries
+        raise weights.missing(needed, weights_dir) from error
+
+
+def needs(model: str, tag: str) -> weights.Needed:
+    """The file of a tag, and where it is looked for; ConfigError for a tag that open_clip does not know."""
+    if hub.is_hub(model):
+        return hub.needs(model)
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    known = known_tag(model, tag)
+    names = weights.own_names(model, tag)
+    # "organisation/name/", a file's name may follow.
+    repository, _, file = known.get("hf_hub", "").rpartition("/")
+    if repository:
+        return weights.in_hub(
+            model, tag, names, repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+        )
+    # Tags with a plain URL open_clip caches itself.
+    path = Path("~/.cache/clip").expanduser() / known["url"].rpartition("/")[2]
+    return weights.Needed(model, tag, (*names, path.name), str(path), path if path.is_file() else None, known["url"])
