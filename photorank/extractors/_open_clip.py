@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import logging
@@ -15,6 +16,16 @@ from photorank.extractors import Feature, hub, weights
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
+
+PREPROCESSING: dict[str, Any] = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+"""open_clip's defaults (open_clip/constants.py), here so that describing a random model imports no torch."""
 
 
 def create(feature: Feature) -> torch.nn.Module:
@@ -100,6 +111,43 @@ def known_tag(model: str, tag: str) -> dict[str, Any]:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise ConfigError(f"open_clip has no weights {tag!r} for {model}; the tags are: {tags}")
     return known
+
+
+def preprocessing_of(known: dict[str, Any]) -> dict[str, Any]:
+    """What a tag says of the preprocessing."""
+    return {key: known[key] for key in PREPROCESSING if known.get(key)}
+
+
+def tag_of_file(model: str, file: str) -> str | None:
+    """The tag of a file that is called `<model>--<tag>`, as those brought by hand are; None for other names."""
+    import open_clip
+
+    name, _, tag = Path(file).stem.partition("--")
+    known = name == model.replace("/", "-") and open_clip.get_pretrained_cfg(model, tag)
+    return tag if known else None
+
+
+@functools.cache
+def warn_of_unknown(model: str, file: str, quick_gelu: bool) -> None:
+    """Say, once, what a file's weights are taken to be trained with, where open_clip has others of the same model."""
+    import open_clip
+
+    def differs(tag: str) -> bool:
+        known = open_clip.get_pretrained_cfg(model, tag)
+        found = {
+            key: list(value) if key in ("mean", "std") else value for key, value in preprocessing_of(known).items()
+        }
+        return {**PREPROCESSING, **found} != PREPROCESSING or bool(known.get("quick_gelu")) > quick_gelu
+
+    others = [tag for tag in open_clip.list_pretrained_tags_by_model(model) if differs(tag)]
+    if others:
+        log.warning(
+            "%s is taken to be trained %s QuickGELU on photos whose shorter side is resized (bicubic), cut, and "
+            "normalised with OpenAI's mean and deviation; open_clip has weights of %s for which that is wrong (%s): if "
+            "it is one of them, say so with `tag: TAG`, or name the file %s--TAG%s",
+            file, "with" if quick_gelu else "without", model, ", ".join(others), model.replace("/", "-"),
+            Path(file).suffix,
+        )  # fmt: skip
 
 
 def pretrained(model: str, tag: str, weights_dir: str | None) -> Path:

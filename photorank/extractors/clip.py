@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from photorank.config import ClipConfig
 
-# open_clip's defaults (open_clip/constants.py), here so that describing a random model imports no torch.
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of an open_clip model's image embeddings.
@@ -35,26 +31,24 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
     from_hub = hub.read_config(config.model, weights_dir) if hub.is_hub(config.model) else None
     architecture = from_hub["model_cfg"] if from_hub is not None else _open_clip.architecture(config.model)
     preprocessing: dict[str, Any] = {
-        "size": architecture["vision_cfg"].get("image_size", 224),
-        "mean": list(_MEAN),
-        "std": list(_STD),
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-        "fill_color": 0,
-    }
+        "size": architecture["vision_cfg"].get("image_size", 224), **_open_clip.PREPROCESSING, "fill_color": 0
+    }  # fmt: skip
     identity, source = weights.identify(
         _weights(config), config.seed, lambda tag: _open_clip.pretrained(config.model, tag, weights_dir), weights_dir
     )
     quick_gelu = bool(architecture.get("quick_gelu", False))
     if from_hub is not None:
+        if config.tag is not None:
+            raise ConfigError(f"{config.model} has a preprocessing of its own and no tags; leave `tag` out")
         known = from_hub.get("preprocess_cfg") or {}
         preprocessing.update({key: known[key] for key in preprocessing if key != "size" and known.get(key) is not None})
-    elif source is not None and not weights.is_file(source):
-        known = _open_clip.known_tag(config.model, source)
+    elif (tag := _tag(config, source)) is not None:
+        known = _open_clip.known_tag(config.model, tag)
         # Weights trained with QuickGELU need it; open_clip by itself warns and goes on with the other activation.
         quick_gelu = quick_gelu or bool(known.get("quick_gelu", False))
-        changed = ("mean", "std", "interpolation", "resize_mode")
-        preprocessing.update({key: known[key] for key in changed if known.get(key)})
+        preprocessing.update(_open_clip.preprocessing_of(known))
+    elif source is not None:
+        _open_clip.warn_of_unknown(config.model, source, quick_gelu)
     spec = {
         "kind": "clip",
         "library": "open_clip",
@@ -86,6 +80,15 @@ def _weights(config: ClipConfig) -> str:
             f"{config.model} has weights of its own and no tag {config.weights!r}; leave `weights` out, or name a file"
         )
     return hub.OWN
+
+
+def _tag(config: ClipConfig, source: str | None) -> str | None:
+    """The tag that weights are of: their own, or of a file the one that the config or its name says."""
+    if config.tag is not None and (source is None or not weights.is_file(source)):
+        raise ConfigError(f"`tag` says what a weights file is, and {config.weights!r} is none; leave `tag` out")
+    if source is None or not weights.is_file(source):
+        return source
+    return config.tag or _open_clip.tag_of_file(config.model, source)
 
 
 class Clip:

@@ -112,6 +112,41 @@ def test_weights_trained_with_quickgelu_get_it(
     assert fingerprint(plain.spec) != fingerprint(feature.spec)
 
 
+TAGGED = [("ViT-B-32", "openai"), ("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "laion2b_s34b_b79k")]
+
+
+@pytest.mark.parametrize(("model", "tag"), TAGGED)
+def test_a_file_gives_what_its_tag_gives_once_it_is_known(
+    model: str, tag: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its name or by `tag`; the three places where one file may lie are one space."""
+    brought, renamed = tmp_path / f"{model}--{tag}.pt", tmp_path / "renamed.pt"
+    for file in (brought, renamed):
+        file.write_bytes(b"not looked into")
+    by_tag = describe("clip", ClipConfig(model=model, weights=tag), weights_dir=str(tmp_path))
+    by_name = describe("clip", ClipConfig(model=model, weights=str(brought)))
+    told = describe("clip", ClipConfig(model=model, weights=str(renamed), tag=tag))
+    assert fingerprint(by_tag.spec) == fingerprint(by_name.spec) == fingerprint(told.spec)
+    assert not caplog.records
+    unknown = [describe("clip", ClipConfig(model=model, weights=str(renamed)), each) for each in ("float32", "float16")]
+    same = fingerprint(unknown[0].spec) == fingerprint(by_tag.spec)
+    assert same == (tag == "laion2b_s34b_b79k")
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert f"{renamed} is taken to be trained without QuickGELU on photos whose shorter side" in said
+    assert "openai" in said or "webli" in said
+    assert f"say so with `tag: TAG`, or name the file {model}--TAG.pt" in said
+
+
+def test_a_file_of_an_architecture_without_other_weights_is_not_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "w.pt").write_bytes(b"not looked into")
+    describe("clip", ClipConfig(model="roberta-ViT-B-32", weights=str(tmp_path / "w.pt")))
+    describe("clip", ClipConfig(model="ViT-B-32-quickgelu", weights=str(tmp_path / "w.pt")))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_resnet50_vectors_are_torchvisions_own(precision: str) -> None:
     torch.manual_seed(5)
@@ -218,6 +253,8 @@ def test_a_weights_file_changed_in_place_is_noticed(tmp_path: Path) -> None:
         (ClipConfig(model="ViT-B-33"), ConfigError, "no model 'ViT-B-33'; near it are: ViT-B-32"),
         (ClipConfig(weights="nope"), ConfigError, "no weights 'nope' for ViT-B-32; the tags are: openai"),
         (ClipConfig(), WeightsError, "'laion2b_s34b_b79k' of ViT-B-32 are not in the cache .* `--config random`"),
+        (ClipConfig(tag="openai", weights="random"), ConfigError, "'random' is none; leave `tag` out"),
+        (ClipConfig(tag="nope", weights=__file__), ConfigError, "no weights 'nope' for ViT-B-32; the tags are: openai"),
         (CnnConfig(model="resnet5"), ConfigError, "no model 'resnet5'"),
         (CnnConfig(weights="nope"), ConfigError, "no weights 'nope' for resnet50; the tags are: IMAGENET1K_V1"),
         (CnnConfig(weights="/nowhere/w.pt"), WeightsError, "/nowhere/w.pt cannot be read: No such file"),
