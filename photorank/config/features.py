@@ -35,6 +35,10 @@ class ClipConfig(Strict):
     """An architecture that open_clip knows, or `hf-hub:organisation/name`."""
     weights: str = "laion2b_s34b_b79k"
     """A pretrained tag of open_clip (none for a model of the hub), a local file, or `random`."""
+    tag: str | None = None
+    """The pretrained tag that a local file holds the weights of, which tells the activation and the preprocessing; not
+    needed for a file that is called `MODEL--TAG`. Without either it is the architecture's activation, and CLIP's usual
+    preprocessing."""
     seed: int = 0
     """Seed of `random` weights; without meaning for others."""
     precision: Precision = "auto"

@@ -6,18 +6,14 @@ side to the input size, bicubic, centre crop, the OpenAI mean and deviation).
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Resized, hub, weights
+from photorank.errors import ConfigError
+from photorank.extractors import Feature, Prepared, Resized, _open_clip, hub, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.photos.preprocessing import Preprocessing
 
@@ -26,10 +22,6 @@ if TYPE_CHECKING:
 
     from photorank.config import ClipConfig
 
-# open_clip's defaults (open_clip/constants.py), here so that describing a random model imports no torch.
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | None = None) -> Feature:
     """The feature space of an open_clip model's image embeddings.
@@ -37,28 +29,26 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
     Raises ConfigError for an architecture or tag that open_clip does not know, WeightsError for weights not to be had.
     """
     from_hub = hub.read_config(config.model, weights_dir) if hub.is_hub(config.model) else None
-    architecture = from_hub["model_cfg"] if from_hub is not None else _architecture(config.model)
+    architecture = from_hub["model_cfg"] if from_hub is not None else _open_clip.architecture(config.model)
     preprocessing: dict[str, Any] = {
-        "size": architecture["vision_cfg"].get("image_size", 224),
-        "mean": list(_MEAN),
-        "std": list(_STD),
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-        "fill_color": 0,
-    }
+        "size": architecture["vision_cfg"].get("image_size", 224), **_open_clip.PREPROCESSING, "fill_color": 0
+    }  # fmt: skip
     identity, source = weights.identify(
-        _weights(config), config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+        _weights(config), config.seed, lambda tag: _open_clip.pretrained(config.model, tag, weights_dir), weights_dir
     )
     quick_gelu = bool(architecture.get("quick_gelu", False))
     if from_hub is not None:
+        if config.tag is not None:
+            raise ConfigError(f"{config.model} has a preprocessing of its own and no tags; leave `tag` out")
         known = from_hub.get("preprocess_cfg") or {}
         preprocessing.update({key: known[key] for key in preprocessing if key != "size" and known.get(key) is not None})
-    elif source is not None and not weights.is_file(source):
-        known = _tag(config.model, source)
+    elif (tag := _tag(config, source)) is not None:
+        known = _open_clip.known_tag(config.model, tag)
         # Weights trained with QuickGELU need it; open_clip by itself warns and goes on with the other activation.
         quick_gelu = quick_gelu or bool(known.get("quick_gelu", False))
-        changed = ("mean", "std", "interpolation", "resize_mode")
-        preprocessing.update({key: known[key] for key in changed if known.get(key)})
+        preprocessing.update(_open_clip.preprocessing_of(known))
+    elif source is not None:
+        _open_clip.warn_of_unknown(config.model, source, quick_gelu)
     spec = {
         "kind": "clip",
         "library": "open_clip",
@@ -78,7 +68,7 @@ def describe(name: str, config: ClipConfig, precision: str, weights_dir: str | N
 
 def needs(config: ClipConfig) -> weights.Needed | None:
     """The weights file, and where it is looked for; nothing is fetched."""
-    return weights.needed(config.model, _weights(config), _needs)
+    return weights.needed(config.model, _weights(config), _open_clip.needs)
 
 
 def _weights(config: ClipConfig) -> str:
@@ -92,6 +82,15 @@ def _weights(config: ClipConfig) -> str:
     return hub.OWN
 
 
+def _tag(config: ClipConfig, source: str | None) -> str | None:
+    """The tag that weights are of: their own, or of a file the one that the config or its name says."""
+    if config.tag is not None and (source is None or not weights.is_file(source)):
+        raise ConfigError(f"`tag` says what a weights file is, and {config.weights!r} is none; leave `tag` out")
+    if source is None or not weights.is_file(source):
+        return source
+    return config.tag or _open_clip.tag_of_file(config.model, source)
+
+
 class Clip:
     """An open_clip model on a device; see `photorank.extractors.Extractor`."""
 
@@ -100,7 +99,7 @@ class Clip:
 
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, feature.spec["precision"])
-        model: Any = _create(feature)
+        model: Any = _open_clip.create(feature)
         encode = model.to(self.device, dtype).eval().encode_image
         self._forward = Forward(encode, feature.spec, preparer(feature), self.device, batch_size)
 
@@ -122,109 +121,3 @@ def preparer(feature: Feature) -> Resized:
     size = tuple(known["size"]) if isinstance(known["size"], list) else (known["size"], known["size"])
     preprocess = Preprocessing(known["resize_mode"], size, size, known["interpolation"], (known["fill_color"],) * 3)
     return Resized(preprocess)
-
-
-def _create(feature: Feature) -> torch.nn.Module:
-    import open_clip
-    import torch
-
-    spec, name = feature.spec, feature.spec["model"]
-    if hub.is_hub(name):
-        name = hub.register(spec, feature.weights_dir)
-    quiet = _SilencedRootLog()  # open_clip warns about random weights; photorank has said so itself
-    if weights.RANDOM in spec["weights"]:
-        with torch.random.fork_rng(devices=[]), quiet:
-            torch.manual_seed(spec["weights"][weights.RANDOM])
-            model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
-        return model
-    assert feature.source is not None
-    path = weights.locate(feature, lambda tag: _pretrained(spec["model"], tag, feature.weights_dir))
-    is_tag = not weights.is_file(feature.source) and not hub.is_hub(spec["model"])
-    cached = _needs(name, feature.source).cached if is_tag else None
-    weights.check_identity(path, spec["weights"])
-    try:
-        # By tag where open_clip fetched it, so that it applies what belongs to the tag; it reads the same file.
-        tag = feature.source if path == cached else str(path)
-        with quiet:
-            model = open_clip.create_model(name, pretrained=tag, force_quick_gelu=spec["quick_gelu"])
-    except Exception as error:  # state dicts that do not fit raise RuntimeError, unreadable ones many others
-        raise WeightsError(
-            f"{path} does not hold weights of {spec['model']}: {' '.join(str(error).split())[:200]}"
-        ) from error
-    return model
-
-
-class _SilencedRootLog(logging.Filter):
-    """While entered, the root logger passes nothing below an error."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    def __enter__(self) -> None:
-        logging.getLogger().addFilter(self)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeFilter(self)
-
-
-def _architecture(model: str) -> dict[str, Any]:
-    """open_clip's own config of a model, read from the installed package without importing it."""
-    found = importlib.util.find_spec("open_clip")
-    assert found is not None and found.submodule_search_locations
-    folder = Path(found.submodule_search_locations[0]) / "model_configs"
-    file = folder / f"{model.replace('/', '-')}.json"
-    if not file.is_file():
-        import difflib
-
-        near = difflib.get_close_matches(model, [each.stem for each in folder.glob("*.json")], n=3, cutoff=0.3)
-        raise ConfigError(f"open_clip has no model {model!r}; near it are: {', '.join(near)}")
-    loaded: dict[str, Any] = json.loads(file.read_text())
-    return loaded
-
-
-def _tag(model: str, tag: str) -> dict[str, Any]:
-    """What open_clip knows of a pretrained tag."""
-    import open_clip
-
-    known: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
-    if not known:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise ConfigError(f"open_clip has no weights {tag!r} for {model}; the tags are: {tags}")
-    return known
-
-
-def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
-    """The file of a tag: brought, cached, or (if there is a network) fetched."""
-    import open_clip
-
-    needed = _needs(model, tag)
-    path = weights.brought(weights_dir, needed) or needed.cached
-    if path is not None:
-        return path
-    known = _tag(model, tag) if not hub.is_hub(model) else {}
-    try:
-        if not known:
-            return hub.fetch(model)
-        if known.get("hf_hub"):
-            hub.reach()
-        return Path(open_clip.download_pretrained(known))
-    except Exception as error:  # network, cache and hub errors of four libraries
-        raise weights.missing(needed, weights_dir) from error
-
-
-def _needs(model: str, tag: str) -> weights.Needed:
-    if hub.is_hub(model):
-        return hub.needs(model)
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    known = _tag(model, tag)
-    names = weights.own_names(model, tag)
-    # "organisation/name/", a file's name may follow.
-    repository, _, file = known.get("hf_hub", "").rpartition("/")
-    if repository:
-        return weights.in_hub(
-            model, tag, names, repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-        )
-    # Tags with a plain URL open_clip caches itself.
-    path = Path("~/.cache/clip").expanduser() / known["url"].rpartition("/")[2]
-    return weights.Needed(model, tag, (*names, path.name), str(path), path if path.is_file() else None, known["url"])

@@ -9,14 +9,12 @@ model has timm's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, Prepared, Resized, _timm, weights
+from photorank.extractors import Feature, Prepared, Resized, _layer, _timm, _torchvision, weights
 from photorank.extractors.device import Forward, photos_at_once, resolve_device
 from photorank.photos.preprocessing import Preprocessing
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 # torchvision/transforms/_presets.py
 _MEAN = [0.485, 0.456, 0.406]
 _STD = [0.229, 0.224, 0.225]
-# Simonyan and Zisserman's names of the fully connected layers, after their ReLU, in torchvision's VGG.
-_ALIASES = {"vgg": {"fc6": "classifier.1", "fc7": "classifier.4"}}
 
 
 def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | None = None) -> Feature:
@@ -41,8 +37,11 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
     if config.library == "timm":
         return _timm.describe(name, config, precision, weights_dir)
     identity, source = weights.identify(
-        config.weights, config.seed, lambda tag: _pretrained(config.model, tag, weights_dir), weights_dir
+        config.weights, config.seed, lambda tag: _torchvision.pretrained(config.model, tag, weights_dir), weights_dir
     )
+    preprocessing: dict[str, Any] = {**fit(config), "size": config.size, "mean": _MEAN, "std": _STD}
+    if _torchvision.transforms_input(config.model, source, identity):
+        preprocessing["transform_input"] = True
     spec = {
         "kind": "cnn",
         "library": "torchvision",
@@ -50,7 +49,7 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
         "layer": config.layer,
         "weights": identity,
         "output": "mean over the picture's area",
-        "preprocessing": {**fit(config), "size": config.size, "mean": _MEAN, "std": _STD},
+        "preprocessing": preprocessing,
         "precision": precision,
         "decode": config.decode,
         "stored": "float16",
@@ -60,7 +59,9 @@ def describe(name: str, config: CnnConfig, precision: str, weights_dir: str | No
 
 def needs(config: CnnConfig) -> weights.Needed | None:
     """The weights file, and where it is looked for; nothing is fetched."""
-    return _timm.needs(config) if config.library == "timm" else weights.needed(config.model, config.weights, _needs)
+    if config.library == "timm":
+        return _timm.needs(config)
+    return weights.needed(config.model, config.weights, _torchvision.needs)
 
 
 class Cnn:
@@ -73,9 +74,11 @@ class Cnn:
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, spec["precision"])
         model = network(feature)
+        self._averaged = {4: (2, 3), 3: (1,)}  # what of (N, C, H, W) maps and of (N, tokens, C) is averaged over
         if not _is_timms(feature):
-            model = _truncate(model, spec["model"], spec["layer"])
+            model, axis = _layer.cut(model, spec["model"], spec["layer"], spec["preprocessing"]["size"])
             _fold_norms(model)
+            self._averaged = {4: (2, 3), 3: (2,)} if axis == _layer.FIRST else {4: (1, 2), 3: (1,)}
         # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
         self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
         at_once = photos_at_once(self._model, self.device, batch_size)
@@ -88,9 +91,7 @@ class Cnn:
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
         found = self._model(batch)
         out: torch.Tensor = found["out"] if isinstance(found, dict) else found  # torchvision's nodes come by name
-        if out.ndim == 4:  # (N, C, H, W) maps
-            return out.mean((2, 3))
-        return out.mean(1) if out.ndim == 3 else out  # (N, tokens, C), or (N, C)
+        return out.mean(self._averaged[out.ndim]) if out.ndim > 2 else out
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Cnn:
@@ -116,7 +117,7 @@ def square(known: dict[str, Any]) -> Resized:
 
 def network(feature: Feature) -> torch.nn.Module:
     """The whole model with its weights loaded: of torchvision with its classifier, of timm without."""
-    return _timm.create(feature) if _is_timms(feature) else _create(feature)
+    return _timm.create(feature) if _is_timms(feature) else _torchvision.create(feature)
 
 
 def _is_timms(feature: Feature) -> bool:
@@ -130,19 +131,6 @@ def fit(config: CnnConfig) -> dict[str, Any]:
     return {"resize": config.size if config.preprocessing == "scale_crop" else config.resize}
 
 
-def _truncate(model: torch.nn.Module, name: str, layer: str) -> torch.nn.Module:
-    from torchvision.models import feature_extraction
-
-    aliases: dict[str, str] = next((table for start, table in _ALIASES.items() if name.startswith(start)), {})
-    try:
-        cut: torch.nn.Module = feature_extraction.create_feature_extractor(model, {aliases.get(layer, layer): "out"})
-    except ValueError as error:
-        nodes = feature_extraction.get_graph_node_names(model)[1]
-        tops = dict.fromkeys([*aliases, *(node.split(".")[0] for node in nodes)])
-        raise ConfigError(f"{name} has no layer {layer!r}; it has: {', '.join(tops)}") from error
-    return cut.eval()
-
-
 def _fold_norms(cut: Any) -> None:
     """Make each batch normalisation that follows a convolution part of its weights, as Jacob et al. 2018 do (section
     3.2): a pass less over the largest maps. `cut`: a traced model in evaluation mode, of float32 still."""
@@ -154,73 +142,5 @@ def _fold_norms(cut: Any) -> None:
             continue
         convolution, norm = cut.get_submodule(before.target), cut.get_submodule(node.target)
         if isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
-            _put(cut, str(before.target), torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
-            _put(cut, node.target, torch.nn.Identity())
-
-
-def _put(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
-    """`model.set_submodule`, which PyTorch 2.4 does not have."""
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
-
-
-def _create(feature: Feature) -> torch.nn.Module:
-    import torch
-    from torchvision import models
-
-    spec, name = feature.spec, feature.spec["model"]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec["weights"].get(weights.RANDOM, 0))
-            model: torch.nn.Module = models.get_model(name, weights=None)
-    except ValueError as error:
-        raise ConfigError(f"torchvision has no model {name!r}; see torchvision.models.list_models()") from error
-    if weights.RANDOM in spec["weights"]:
-        return model
-    assert feature.source is not None
-    path = weights.locate(feature, lambda tag: _pretrained(name, tag, feature.weights_dir))
-    weights.check_identity(path, spec["weights"])
-    try:
-        model.load_state_dict(weights.load_state(path))
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not hold weights of {name}: {' '.join(str(error).split())[:200]}") from error
-    return model
-
-
-def _pretrained(model: str, tag: str, weights_dir: str | None) -> Path:
-    """The file of a torchvision weights tag: brought, cached, or (if there is a network) fetched."""
-    import http.client
-
-    import torch
-
-    needed = _needs(model, tag)
-    path = weights.brought(weights_dir, needed) or needed.cached
-    if path is None:
-        path = Path(needed.cache)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(needed.origin, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-        except (OSError, http.client.HTTPException, RuntimeError) as error:  # the last where the hash is another
-            raise weights.missing(needed, weights_dir) from error
-    return path
-
-
-def _needs(model: str, tag: str) -> weights.Needed:
-    import torch
-    from torchvision import models
-
-    try:
-        known = models.get_model_weights(model)[tag]
-    except ValueError as error:
-        raise ConfigError(f"torchvision has no model {model!r}; see torchvision.models.list_models()") from error
-    except KeyError as error:
-        tags = ", ".join(each.name for each in models.get_model_weights(model))
-        raise ConfigError(f"torchvision has no weights {tag!r} for {model}; the tags are: {tags}") from error
-    file = known.url.rsplit("/", 1)[-1]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    names = (file, *weights.own_names(model, tag))
-    megabytes = known.meta.get("_file_size")  # of 2**20 bytes
-    return weights.Needed(
-        model, tag, names, str(path), path if path.is_file() else None, known.url,
-        round(megabytes * 2**20) if megabytes else None,
-    )  # fmt: skip
+            cut.set_submodule(before.target, torch.nn.utils.fuse_conv_bn_eval(convolution, norm))
+            cut.set_submodule(node.target, torch.nn.Identity())

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,7 +171,13 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             return dict(safetensors.torch.load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has errors of its own; all mean that the file is not usable
-        raise WeightsError(f"{path} is not a file of weights: {' '.join(str(error).split())[:200]}") from error
+        cause = " ".join(str(error).split())[:200]
+        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in cause:  # PyTorch tells how to run it
+            cause = (
+                "it holds something else than tensors (a whole model?), which is never unpickled; save the model's "
+                "state_dict() there, best as .safetensors"
+            )
+        raise WeightsError(f"{path} is not a file of weights: {cause}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

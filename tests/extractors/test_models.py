@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, build, cnn, describe, preparer, weights
+from photorank.extractors import Feature, _torchvision, build, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -110,6 +110,41 @@ def test_weights_trained_with_quickgelu_get_it(
     assert 1 - cosine(found, open_clips_own(*clip_oracle)) > 1e-5
     plain = describe("clip", ClipConfig(model=MODEL, weights=str(file)))
     assert fingerprint(plain.spec) != fingerprint(feature.spec)
+
+
+TAGGED = [("ViT-B-32", "openai"), ("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "laion2b_s34b_b79k")]
+
+
+@pytest.mark.parametrize(("model", "tag"), TAGGED)
+def test_a_file_gives_what_its_tag_gives_once_it_is_known(
+    model: str, tag: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its name or by `tag`; the three places where one file may lie are one space."""
+    brought, renamed = tmp_path / f"{model}--{tag}.pt", tmp_path / "renamed.pt"
+    for file in (brought, renamed):
+        file.write_bytes(b"not looked into")
+    by_tag = describe("clip", ClipConfig(model=model, weights=tag), weights_dir=str(tmp_path))
+    by_name = describe("clip", ClipConfig(model=model, weights=str(brought)))
+    told = describe("clip", ClipConfig(model=model, weights=str(renamed), tag=tag))
+    assert fingerprint(by_tag.spec) == fingerprint(by_name.spec) == fingerprint(told.spec)
+    assert not caplog.records
+    unknown = [describe("clip", ClipConfig(model=model, weights=str(renamed)), each) for each in ("float32", "float16")]
+    same = fingerprint(unknown[0].spec) == fingerprint(by_tag.spec)
+    assert same == (tag == "laion2b_s34b_b79k")
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert f"{renamed} is taken to be trained without QuickGELU on photos whose shorter side" in said
+    assert "openai" in said or "webli" in said
+    assert f"say so with `tag: TAG`, or name the file {model}--TAG.pt" in said
+
+
+def test_a_file_of_an_architecture_without_other_weights_is_not_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "w.pt").write_bytes(b"not looked into")
+    describe("clip", ClipConfig(model="roberta-ViT-B-32", weights=str(tmp_path / "w.pt")))
+    describe("clip", ClipConfig(model="ViT-B-32-quickgelu", weights=str(tmp_path / "w.pt")))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -218,6 +253,8 @@ def test_a_weights_file_changed_in_place_is_noticed(tmp_path: Path) -> None:
         (ClipConfig(model="ViT-B-33"), ConfigError, "no model 'ViT-B-33'; near it are: ViT-B-32"),
         (ClipConfig(weights="nope"), ConfigError, "no weights 'nope' for ViT-B-32; the tags are: openai"),
         (ClipConfig(), WeightsError, "'laion2b_s34b_b79k' of ViT-B-32 are not in the cache .* `--config random`"),
+        (ClipConfig(tag="openai", weights="random"), ConfigError, "'random' is none; leave `tag` out"),
+        (ClipConfig(tag="nope", weights=__file__), ConfigError, "no weights 'nope' for ViT-B-32; the tags are: openai"),
         (CnnConfig(model="resnet5"), ConfigError, "no model 'resnet5'"),
         (CnnConfig(weights="nope"), ConfigError, "no weights 'nope' for resnet50; the tags are: IMAGENET1K_V1"),
         (CnnConfig(weights="/nowhere/w.pt"), WeightsError, "/nowhere/w.pt cannot be read: No such file"),
@@ -253,9 +290,9 @@ def test_weights_that_are_not_there_name_the_file_and_what_runs_without(
 def test_a_download_that_was_cut_off_is_a_sentence(
     error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, needs = tmp_path / "resnet50-11ad3fa6.pth", cnn._needs
+    half, needs = tmp_path / "resnet50-11ad3fa6.pth", _torchvision.needs
     half.write_bytes(b"half of it")
-    monkeypatch.setattr(cnn, "_needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
+    monkeypatch.setattr(_torchvision, "needs", lambda *tag: dataclasses.replace(needs(*tag), origin=half.as_uri()))
     if error is not None:
         monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=error))
     with pytest.raises(WeightsError, match=r"could not be fetched from .*resnet50-11ad3fa6\.pth: bring the file"):
@@ -266,13 +303,49 @@ def test_a_download_that_was_cut_off_is_a_sentence(
     "content", [b"", b"not weights", b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02R."]
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("config", [CnnConfig(model="resnet18"), ClipConfig(model=MODEL)], ids=["cnn", "clip"])
 def test_a_file_that_holds_no_weights_is_refused_and_never_unpickled(
-    content: bytes, suffix: str, tmp_path: Path
+    content: bytes, suffix: str, config: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / f"w{suffix}"
     file.write_bytes(content)
     with pytest.raises(WeightsError, match="is not a file of weights"):
-        build(describe("cnn", CnnConfig(model="resnet18", weights=str(file))), "cpu", 1)
+        build(describe("mine", config.model_copy(update={"weights": str(file)})), "cpu", 1)
+
+
+@pytest.mark.parametrize("config", [CnnConfig(model="resnet18"), ClipConfig(model=MODEL)], ids=["cnn", "clip"])
+def test_a_whole_model_that_was_pickled_is_a_sentence_of_ours(config: Any, tmp_path: Path) -> None:
+    file = tmp_path / "whole.pt"
+    torch.save(torchvision.models.resnet18(weights=None), file)
+    with pytest.raises(WeightsError, match=r"is never unpickled; save the model's state_dict\(\) there") as error:
+        build(describe("mine", config.model_copy(update={"weights": str(file)})), "cpu", 1)
+    assert str(error.value).isprintable()
+    assert "weights_only" not in str(error.value)
+
+
+def test_what_pytorch_does_not_read_as_weights_is_not_read_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, asked = tmp_path / "w.pt", []
+    file.write_bytes(b"anything")
+
+    def load(*_: object, weights_only: bool | None = None, **__: object) -> None:
+        asked.append(weights_only)
+        raise TypeError("an object that is no tensor")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(WeightsError, match="is not a file of weights: an object that is no tensor"):
+        build(describe("clip", ClipConfig(model=MODEL, weights=str(file))), "cpu", 1)
+    assert asked == [True]
+
+
+def test_a_checkpoint_of_a_training_on_several_devices_is_read_as_open_clip_reads_it(
+    clip_oracle: tuple[torch.nn.Module, Any], tmp_path: Path
+) -> None:
+    state = {f"module.{name}": value for name, value in clip_oracle[0].state_dict().items()}
+    torch.save({"epoch": 3, "name": "mine", "state_dict": state}, tmp_path / "epoch_3.pt")
+    feature = describe("clip", ClipConfig(model=MODEL, weights=str(tmp_path / "epoch_3.pt")))
+    assert cosine(vectors(feature), open_clips_own(*clip_oracle)) >= 0.9999
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
