@@ -75,7 +75,7 @@ def compute(
     features = [replace(feature, weights_dir=_weights_dir(config)) for feature in features]
     with Clock(profile) as clock:
         spaces = [Filling(store, feature, config, clock) for feature in features]
-        seen = scan(store, spaces, files, unfit, retry_failed)
+        seen = scan(store, spaces, files, unfit, config, retry_failed)
         pipeline = Pipeline(store, spaces, seen.keys, config, clock, thumbnails)
         pipeline.refuse(seen.unfit)
         pipeline.run(files, seen.work, seen.given_up, progress)

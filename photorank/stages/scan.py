@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank import __version__
+from photorank.config import ExtractConfig
 from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
 from photorank.photos.finding import FailedPath
 from photorank.stages.children import DIED
@@ -25,6 +27,8 @@ Seen: TypeAlias = tuple[bytes, int, int]
 """Path, size, mtime_ns: what a file must still be to be taken for unchanged."""
 
 _EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
+_LIMIT = re.compile(r"more than the limit of (\S+)$|was not loaded within (\S+) s$")
+"""Ends the sentences of photos that `max_pixels` or `photo_seconds` refused, and holds what the setting was."""
 
 
 @dataclass
@@ -46,11 +50,12 @@ class Scan:
 
 
 def scan(
-    store: FeatureStore, spaces: Sequence[Filling], files: PhotoFiles, unfit: Sequence[FailedPath], retry_failed: bool
-) -> Scan:
+    store: FeatureStore, spaces: Sequence[Filling], files: PhotoFiles, unfit: Sequence[FailedPath],
+    config: ExtractConfig, retry_failed: bool = False,
+) -> Scan:  # fmt: skip
     """Sort what was found by what it needs, without opening any file."""
     known = _known_keys(store)
-    earlier = _Earlier({} if retry_failed else _known_failures(store, spaces), spaces)
+    earlier = _Earlier({} if retry_failed else _known_failures(store, spaces, config), spaces)
     new_unfit = earlier.sort_unfit(unfit)
     work = np.zeros(len(files), bool)
     unchanged: list[tuple[int, bytes]] = []
@@ -119,9 +124,12 @@ def _known_keys(store: FeatureStore) -> dict[Seen, bytes]:
     return {(path, size, mtime_ns): key for path, size, mtime_ns, key in zip(*columns, strict=True)}
 
 
-def _known_failures(store: FeatureStore, spaces: Sequence[Filling]) -> dict[Seen, dict[str, Failure]]:
-    """Failures that still count, by file and fingerprint ("" for all of them): of this version of photorank, and of a
-    process that died over several features only where all of these are asked for again."""
+def _known_failures(
+    store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig
+) -> dict[Seen, dict[str, Failure]]:
+    """Failures that still count, by file and fingerprint ("" for all of them): of this version of photorank, for a
+    cause that is there still, and of a process that died over several features only where all of these are asked for
+    again."""
     table = store.failures()
     names = ("path", "size", "mtime_ns", "fingerprint", "stage", "error", "version", "at")
     rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
@@ -132,12 +140,17 @@ def _known_failures(store: FeatureStore, spaces: Sequence[Filling]) -> dict[Seen
     asked, all_names = {space.fingerprint for space in spaces}, tuple(space.feature.name for space in spaces)
     found: dict[Seen, dict[str, Failure]] = {}
     for path, size, mtime_ns, fingerprint, stage, error, version, at in rows:
-        if version == __version__ and together.get((path, at), asked) <= asked and not _would_do_now(error):
+        stands = together.get((path, at), asked) <= asked and not _would_do_now(error, config)
+        if version == __version__ and stands:
             failure = Failure(os.fsdecode(path), stage, error, all_names)
             found.setdefault((path, size, mtime_ns), {})[fingerprint] = failure
     return found
 
 
-def _would_do_now(error: str) -> bool:
-    """Whether a photo failed for want of an extra that was installed since."""
+def _would_do_now(error: str, config: ExtractConfig) -> bool:
+    """Whether a photo failed for want of an extra that was installed since, or by a limit that is another now."""
+    limit = _LIMIT.search(error)
+    if limit is not None:
+        pixels, seconds = limit.groups()
+        return bool(pixels != str(config.max_pixels) if pixels else seconds != f"{config.photo_seconds:g}")
     return any(f"photorank[{extra}]" in error and find_spec(module) is not None for extra, module in _EXTRAS.items())
