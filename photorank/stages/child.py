@@ -43,6 +43,8 @@ class Child:
     def __init__(self, options: LoadOptions, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds, of the time that counts. OSError where it cannot be started."""
         self._seconds, self._clock, self.overdue = options.photo_seconds, clock, False
+        self.key: bytes | None = None
+        """Of the photo at hand, once it is known."""
         self._deadline = clock() + _START_SECONDS
         environment = {**os.environ, **_ONE_THREAD}
         self._process = subprocess.Popen(  # noqa: S603  (this same Python and package)
@@ -64,14 +66,14 @@ class Child:
         """What the child made of a photo; EOFError or OSError where it died over it."""
         self._deadline = self._clock() + self._seconds
         loader.send(self._source, loader.describe_place(place))
+        self.key = None
         header, arrays = loader.receive(self._sink)
-        key = None
         if "key" in header:
-            key = bytes.fromhex(header["key"])
-            loader.send(self._source, {"lacking": list(lacking(key))})
+            self.key = bytes.fromhex(header["key"])
+            loader.send(self._source, {"lacking": list(lacking(self.key))})
             header, arrays = loader.receive(self._sink)
         self._deadline = float("inf")
-        return loader.unpack(key, header, arrays)
+        return loader.unpack(self.key, header, arrays)
 
     def kill(self) -> None:
         """End the child, whatever it does; whoever waits for it finds that it is gone."""

@@ -39,12 +39,12 @@ class Children:
             loaded = child.load(place, lacking)
         except BaseException as error:
             # Whatever it was, it came in the middle of a conversation.
-            died = isinstance(error, EOFError | OSError) and isinstance(child, Child)
-            why = child.why() if died and isinstance(child, Child) else ""
+            died = child if isinstance(error, EOFError | OSError) and isinstance(child, Child) else None
+            why = died.why() if died is not None else ""
             self._discard(child)
-            if not died:
+            if died is None:
                 raise
-            return Loaded(failure=(DIED, why))
+            return Loaded(died.key, failure=(DIED, why))
         with self._lock:
             self._free.append(child)
         return loaded

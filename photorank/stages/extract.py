@@ -14,7 +14,7 @@ from photorank.extractors import PRECISIONS, Feature, describe, has_auto_precisi
 from photorank.photos.files import PhotoFiles
 from photorank.photos.finding import FailedPath, find_photos
 from photorank.stages.filling import Filling
-from photorank.stages.pipeline import Failure, Pipeline, Progress
+from photorank.stages.pipeline import Failure, Pipeline, Progress, merged
 from photorank.stages.scan import scan
 from photorank.stages.timing import Clock, Phases
 from photorank.store import FeatureStore
@@ -75,10 +75,10 @@ def compute(
     features = [replace(feature, weights_dir=_weights_dir(config)) for feature in features]
     with Clock(profile) as clock:
         spaces = [Filling(store, feature, config, clock) for feature in features]
-        seen = scan(store, spaces, files, unfit, retry_failed)
+        seen = scan(store, spaces, files, unfit, config, retry_failed)
         pipeline = Pipeline(store, spaces, seen.keys, config, clock, thumbnails)
         pipeline.refuse(seen.unfit)
-        pipeline.run(files, seen.work, progress)
+        pipeline.run(files, seen.work, seen.given_up, progress)
         phases = Phases(clock.seconds, clock.wall, pipeline.processes, pipeline.devices) if len(seen.work) else None
     return ExtractReport(
         store=str(store.path),
@@ -86,7 +86,7 @@ def compute(
         rows={space.ref: len(space) for space in spaces},
         computed={space.ref: space.added for space in spaces},
         unchanged=seen.unchanged,
-        failures=sorted(seen.failures + pipeline.failures, key=lambda failure: (failure.path, failure.stage)),
+        failures=merged(seen.failures + pipeline.failures),
         keys=seen.keys,
         seconds=time.monotonic() - started,
         phases=phases,

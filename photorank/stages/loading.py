@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from photorank.extractors import Feature
 from photorank.photos.files import PhotoFile
@@ -18,6 +19,9 @@ from photorank.stages.children import Children
 from photorank.stages.loader import Loaded
 
 QUEUE_BYTES = 256 << 20
+
+GivenUp: TypeAlias = Mapping[str, Collection[int]]
+"""Path → numbers of the features that this file is not to be prepared for, because that failed before."""
 
 
 class LoaderPool:
@@ -31,6 +35,7 @@ class LoaderPool:
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._at_work = 0
+        self._given_up: GivenUp = {}
 
     def __enter__(self) -> LoaderPool:
         return self
@@ -44,9 +49,11 @@ class LoaderPool:
             thread.join()
         self._children.close()
 
-    def load(self, files: Iterable[PhotoFile], lacking: Lacking) -> Iterator[tuple[PhotoFile, Loaded]]:
+    def load(
+        self, files: Iterable[PhotoFile], lacking: Lacking, given_up: GivenUp | None = None
+    ) -> Iterator[tuple[PhotoFile, Loaded]]:
         """Begin to load the files; every one and what was made of it, as they are done."""
-        pending = iter(files)
+        pending, self._given_up = iter(files), given_up or {}
         self._at_work = self._options.processes
         for _ in range(self._options.processes):
             thread = threading.Thread(target=self._work, args=(pending, lacking), daemon=True)
@@ -71,13 +78,17 @@ class LoaderPool:
         """Have one file after the other loaded, until there are none."""
         try:
             while (file := self._next(pending)) is not None:
-                self._put(file, self._children.load(file.path, lacking))
+                self._put(file, self._load(file, lacking))
         except BaseException as error:
             self._error = self._error or error
         finally:
             with self._changed:
                 self._at_work -= 1
                 self._changed.notify_all()
+
+    def _load(self, file: PhotoFile, lacking: Lacking) -> Loaded:
+        given_up = self._given_up.get(file.path, ())
+        return self._children.load(file.path, lambda key: [each for each in lacking(key) if each not in given_up])
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

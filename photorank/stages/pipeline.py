@@ -17,11 +17,12 @@ from photorank.config import ExtractConfig
 from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
 from photorank.photos.finding import FailedPath
 from photorank.stages.child import LoadOptions
+from photorank.stages.children import DIED
 from photorank.stages.cores import cores
 from photorank.stages.devices import DevicePool
 from photorank.stages.filling import Filling, Refused
 from photorank.stages.loader import Loaded
-from photorank.stages.loading import LoaderPool
+from photorank.stages.loading import GivenUp, LoaderPool
 from photorank.stages.timing import Clock
 from photorank.stages.writing import Batch, Writer
 from photorank.store import FailureRow, FeatureStore, FileRow, PhotoRow
@@ -41,6 +42,16 @@ class Failure:
     path: str
     stage: str
     error: str
+    features: tuple[str, ...] = ()
+    """Names of those, of the features asked for, that it gets no vector of."""
+
+
+def merged(failures: Iterable[Failure]) -> list[Failure]:
+    """Failures by path, those that differ in nothing but their features as one."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for each in failures:
+        found.setdefault((each.path, each.stage, each.error), {}).update(dict.fromkeys(each.features))
+    return [Failure(*what, tuple(names)) for what, names in sorted(found.items(), key=lambda item: item[0])]
 
 
 class Pipeline:
@@ -59,6 +70,7 @@ class Pipeline:
         self._files: list[FileRow] = []
         self._photos: dict[bytes, PhotoRow] = {}
         self._failed: list[FailureRow] = []
+        self._given_up: GivenUp = {}
         self._since, self._committed_at = 0, time.monotonic()
         self._stack = contextlib.ExitStack()
         self._device_names: list[str] | None = None
@@ -77,17 +89,20 @@ class Pipeline:
     def refuse(self, unfit: Iterable[FailedPath]) -> None:
         """Record paths that are no photos to begin with."""
         for each in unfit:
-            self._fail(PhotoFile(each.path, *UNSEEN), None, Failure(each.path, "find", each.error), "")
+            self._fail(PhotoFile(each.path, *UNSEEN), None, "find", each.error)
 
-    def run(self, files: PhotoFiles, numbers: NDArray[np.intp], progress: Progress | None = None) -> None:
+    def run(
+        self, files: PhotoFiles, numbers: NDArray[np.intp], given_up: GivenUp, progress: Progress | None = None
+    ) -> None:
         """Do the files of these numbers. However it ends (Ctrl-C too), what is computed by then is committed."""
+        self._given_up = given_up
         if len(numbers):
             self._writer.warm_up()
         try:
             with self._stack:
                 features = [space.feature for space in self._spaces]
                 pool = self._stack.enter_context(LoaderPool(features, self._options(len(numbers))))
-                results = pool.load((files[number] for number in numbers), self._lacking)
+                results = pool.load((files[number] for number in numbers), self._lacking, given_up)
                 if len(numbers):
                     self._build_what_is_needed()
                 for done, (file, loaded) in enumerate(results, 1):
@@ -123,7 +138,7 @@ class Pipeline:
             self._clock.add(phase, started, ended, "loading")
         if loaded.failure is not None:
             stage, error = loaded.failure
-            self._fail(file, loaded.key, Failure(file.path, stage, error), "")
+            self._fail(file, loaded.key, stage, error, self._wanted(file, loaded.key) if stage == DIED else ())
         else:
             assert loaded.key is not None
             full = self._add(file, loaded.key, loaded)
@@ -140,9 +155,16 @@ class Pipeline:
             self._photos[key] = PhotoRow(key, *loaded.photo)
         for number, error in loaded.refused.items():
             space = self._spaces[number]
-            self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
+            self._fail(file, key, space.feature.name, error, [space])
         spaces = [(self._spaces[number], prepared) for number, prepared in loaded.prepared.items()]
         return [space for space, prepared in spaces if space.add(file, key, prepared)]
+
+    def _wanted(self, file: PhotoFile, key: bytes | None) -> list[Filling]:
+        """The spaces for which a photo was loaded whose process died: each of them may have been the end of it."""
+        given_up = self._given_up.get(file.path, ())
+        spaces = [space for number, space in enumerate(self._spaces) if number not in given_up]
+        key = key or self._keys.get(file.path)
+        return [space for space in spaces if key is None or space.lacks(key)] or spaces
 
     def _build_what_is_needed(self) -> None:
         """Build the models of spaces that are still empty, whose first photo needs them, while photos begin to be
@@ -180,17 +202,16 @@ class Pipeline:
 
     def _refuse(self, space: Filling, refused: Refused) -> None:
         for file, key, error in refused:
-            self._fail(file, key, Failure(file.path, space.feature.name, error), space.fingerprint)
+            self._fail(file, key, space.feature.name, error, [space])
 
-    def _fail(self, file: PhotoFile, key: bytes | None, failure: Failure, fingerprint: str) -> None:
-        self.failures.append(failure)
-        now = datetime.datetime.now(datetime.UTC)
-        path = os.fsencode(file.path)
-        self._failed.append(
-            FailureRow(
-                path, file.size, file.mtime_ns, key, fingerprint, failure.stage, failure.error, __version__, now
-            )
-        )  # fmt: skip
+    def _fail(self, file: PhotoFile, key: bytes | None, stage: str, error: str, spaces: Sequence[Filling] = ()) -> None:
+        """Record why a photo has no vector in these spaces; without any, in none that there is or will be."""
+        names = tuple(space.feature.name for space in spaces or self._spaces)
+        self.failures.append(Failure(file.path, stage, error, names))
+        seen = os.fsencode(file.path), file.size, file.mtime_ns, key
+        now = datetime.datetime.now(datetime.UTC)  # one for all rows: they tell what a process died over together
+        for fingerprint in dict.fromkeys(space.fingerprint for space in spaces) or [""]:
+            self._failed.append(FailureRow(*seen, fingerprint, stage, error, __version__, now))
 
     def _commit(self) -> None:
         vectors = [(space, space.take_done()) for space in self._spaces]

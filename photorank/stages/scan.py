@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.util import find_spec
 from typing import TypeAlias
 
@@ -12,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank import __version__
+from photorank.config import ExtractConfig
 from photorank.photos.files import FileKeys, PhotoFile, PhotoFiles
 from photorank.photos.finding import FailedPath
+from photorank.stages.children import DIED
 from photorank.stages.filling import Filling
+from photorank.stages.loading import GivenUp
 from photorank.stages.pipeline import UNSEEN, Failure
 from photorank.store import FeatureStore
 
@@ -22,6 +27,8 @@ Seen: TypeAlias = tuple[bytes, int, int]
 """Path, size, mtime_ns: what a file must still be to be taken for unchanged."""
 
 _EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
+_LIMIT = re.compile(r"more than the limit of (\S+)$|was not loaded within (\S+) s$")
+"""Ends the sentences of photos that `max_pixels` or `photo_seconds` refused, and holds what the setting was."""
 
 
 @dataclass
@@ -34,6 +41,8 @@ class Scan:
     """Paths that are no photos to begin with, not yet recorded."""
     failures: list[Failure]
     """Failed in an earlier call of this version, unchanged since."""
+    given_up: GivenUp
+    """Features that failed then; the file may be among the work for others."""
     keys: FileKeys
     """Of the files that the store knows and that are unchanged."""
     unchanged: int
@@ -41,51 +50,68 @@ class Scan:
 
 
 def scan(
-    store: FeatureStore, spaces: Sequence[Filling], files: PhotoFiles, unfit: Sequence[FailedPath], retry_failed: bool
-) -> Scan:
+    store: FeatureStore, spaces: Sequence[Filling], files: PhotoFiles, unfit: Sequence[FailedPath],
+    config: ExtractConfig, retry_failed: bool = False,
+) -> Scan:  # fmt: skip
     """Sort what was found by what it needs, without opening any file."""
     known = _known_keys(store)
-    failed = {} if retry_failed else _known_failures(store)
-    failures, new_unfit = _sort_unfit(unfit, failed)
+    earlier = _Earlier({} if retry_failed else _known_failures(store, spaces, config), spaces)
+    new_unfit = earlier.sort_unfit(unfit)
     work = np.zeros(len(files), bool)
     unchanged: list[tuple[int, bytes]] = []
     for number, file in enumerate(files):
-        earlier = failed.get(_seen(file), {})
-        if "" in earlier:
-            failures.append(earlier[""])
-            continue
         key = known.get(_seen(file))
-        if key is None:
-            work[number] = True
-        else:
+        if earlier.is_known_to_fail(file):
+            continue
+        if key is not None:
             unchanged.append((number, key))
+        else:  # nobody knows what it lacks
+            tried = [earlier.is_to_be_tried(file, each) for each in range(len(spaces))]
+            work[number] = any(tried)
     lacking = np.zeros(len(files), bool)
     keys = np.frombuffer(b"".join(key for _, key in unchanged), np.uint8).reshape(-1, 32)
-    for space in spaces:
+    for each, space in enumerate(spaces):
         for at in np.flatnonzero(space.missing(keys)):
             number, _ = unchanged[at]
-            failure = failed.get(_seen(files[number]), {}).get(space.fingerprint)
-            if failure is not None:
-                failures.append(failure)
+            lacking[number] |= earlier.is_to_be_tried(files[number], each)
+    keys_of, rest = FileKeys(files, unchanged), len(unchanged) - int(lacking.sum())
+    return Scan(np.flatnonzero(work | lacking), new_unfit, earlier.failures, earlier.given_up, keys_of, rest)
+
+
+class _Earlier:
+    """Failures of earlier calls: `failed` are all that count, `failures` those that were met among what was found."""
+
+    def __init__(self, failed: dict[Seen, dict[str, Failure]], spaces: Sequence[Filling]) -> None:
+        self._failed, self._spaces = failed, spaces
+        self.failures: list[Failure] = []
+        self.given_up: dict[str, set[int]] = {}
+
+    def is_known_to_fail(self, file: PhotoFile) -> bool:
+        """Whether it is not to be read at all, whatever is asked for."""
+        failure = self._failed.get(_seen(file), {}).get("")
+        if failure is not None:
+            self.failures.append(failure)
+        return failure is not None
+
+    def is_to_be_tried(self, file: PhotoFile, number: int) -> bool:
+        """Whether a file that lacks a vector of the space of this number is to be read for it."""
+        space = self._spaces[number]
+        failure = self._failed.get(_seen(file), {}).get(space.fingerprint)
+        if failure is not None:
+            self.failures.append(replace(failure, features=(space.feature.name,)))
+            self.given_up.setdefault(file.path, set()).add(number)
+        return failure is None
+
+    def sort_unfit(self, unfit: Sequence[FailedPath]) -> list[FailedPath]:
+        """Those that are not recorded already."""
+        new: list[FailedPath] = []
+        for path in unfit:
+            failure = self._failed.get((os.fsencode(path.path), *UNSEEN), {}).get("")
+            if failure is not None and failure.error == path.error:
+                self.failures.append(failure)
             else:
-                lacking[number] = True
-    keys_of = FileKeys(files, unchanged)
-    return Scan(np.flatnonzero(work | lacking), new_unfit, failures, keys_of, len(unchanged) - int(lacking.sum()))
-
-
-def _sort_unfit(
-    unfit: Sequence[FailedPath], failed: dict[Seen, dict[str, Failure]]
-) -> tuple[list[Failure], list[FailedPath]]:
-    """Those that are recorded already, and those that are not."""
-    recorded: list[Failure] = []
-    new: list[FailedPath] = []
-    for path in unfit:
-        earlier = failed.get((os.fsencode(path.path), *UNSEEN), {}).get("")
-        if earlier is not None and earlier.error == path.error:
-            recorded.append(earlier)
-        else:
-            new.append(path)
-    return recorded, new
+                new.append(path)
+        return new
 
 
 def _seen(file: PhotoFile) -> Seen:
@@ -98,20 +124,33 @@ def _known_keys(store: FeatureStore) -> dict[Seen, bytes]:
     return {(path, size, mtime_ns): key for path, size, mtime_ns, key in zip(*columns, strict=True)}
 
 
-def _known_failures(store: FeatureStore) -> dict[Seen, dict[str, Failure]]:
-    """Failures of this version of photorank, by file and fingerprint ("" for all of them)."""
+def _known_failures(
+    store: FeatureStore, spaces: Sequence[Filling], config: ExtractConfig
+) -> dict[Seen, dict[str, Failure]]:
+    """Failures that still count, by file and fingerprint ("" for all of them): of this version of photorank, for a
+    cause that is there still, and of a process that died over several features only where all of these are asked for
+    again."""
     table = store.failures()
-    names = ("path", "size", "mtime_ns", "fingerprint", "stage", "error", "version")
+    names = ("path", "size", "mtime_ns", "fingerprint", "stage", "error", "version", "at")
+    rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    together: dict[tuple[bytes, datetime], set[str]] = {}
+    for path, _, _, fingerprint, stage, *_, at in rows:
+        if stage == DIED:
+            together.setdefault((path, at), set()).add(fingerprint)
+    asked, all_names = {space.fingerprint for space in spaces}, tuple(space.feature.name for space in spaces)
     found: dict[Seen, dict[str, Failure]] = {}
-    for path, size, mtime_ns, fingerprint, stage, error, version in zip(
-        *(table[name].to_pylist() for name in names), strict=True
-    ):
-        if version == __version__ and not _would_do_now(error):
-            failure = Failure(os.fsdecode(path), stage, error)
+    for path, size, mtime_ns, fingerprint, stage, error, version, at in rows:
+        stands = together.get((path, at), asked) <= asked and not _would_do_now(error, config)
+        if version == __version__ and stands:
+            failure = Failure(os.fsdecode(path), stage, error, all_names)
             found.setdefault((path, size, mtime_ns), {})[fingerprint] = failure
     return found
 
 
-def _would_do_now(error: str) -> bool:
-    """Whether a photo failed for want of an extra that was installed since."""
+def _would_do_now(error: str, config: ExtractConfig) -> bool:
+    """Whether a photo failed for want of an extra that was installed since, or by a limit that is another now."""
+    limit = _LIMIT.search(error)
+    if limit is not None:
+        pixels, seconds = limit.groups()
+        return bool(pixels != str(config.max_pixels) if pixels else seconds != f"{config.photo_seconds:g}")
     return any(f"photorank[{extra}]" in error and find_spec(module) is not None for extra, module in _EXTRAS.items())

@@ -50,7 +50,8 @@ class FileRow:
 @dataclass(frozen=True)
 class FailureRow:
     """What went wrong with a file. `fingerprint`: of the extractor that it concerns, "" for every one; `key`: None when
-    the file could not even be hashed; `version`: photorank's; `at`: with a time zone."""
+    the file could not even be hashed; `version`: photorank's; `at`: with a time zone, and one for all rows of a
+    failure that concerns several extractors."""
 
     path: bytes
     size: int

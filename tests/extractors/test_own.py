@@ -24,6 +24,7 @@ from photorank.photos import decode_photo, photo_key
 from photorank.runs import load_run
 from photorank.stages import loader
 from photorank.stages.extract import ExtractReport, extract
+from photorank.stages.pipeline import Failure
 from photorank.stages.rank import Ranker
 from photorank.store import FeatureStore
 from tests.conftest import Run, make_picture
@@ -252,6 +253,49 @@ def test_one_that_crashes_or_hangs_costs_that_photo(photo_folder: Path, tmp_path
     write(tmp_path / "mine", call("return [1.0]"))
     done = photorank("extract", photo_folder, "--store", tmp_path / "S", "--config", config, "--retry-failed", "--json")
     assert json.loads(done.stdout)["failures"] == []
+
+
+def names_of(failures: list[Failure]) -> dict[str, tuple[str, ...]]:
+    return {Path(failure.path).stem: failure.features for failure in failures}
+
+
+def test_a_crash_keeps_no_other_call_from_the_photo(photo_folder: Path, tmp_path: Path, photorank: Run) -> None:
+    """It counts for what the process died over: not for other features, some of these alone, or an edited module."""
+    make_picture(1, 161).save(photo_folder / "crash.png")
+    crash = call("import os\nif rgb.shape[1] == 161:\n    os._exit(3)\nreturn [1.0]")
+    config = write(tmp_path / "mine", crash)
+    first = go(photo_folder, tmp_path / "S", config)
+    assert names_of(first.failures) == {"crash": ("bad", "iqa")}
+    again = go(photo_folder, tmp_path / "S", config)
+    assert (again.failures, again.phases) == (first.failures, None)
+    told = photorank("extract", photo_folder, "--store", tmp_path / "S", "--config", config, "--json").stdout
+    assert [each["features"] for each in json.loads(told)["failures"]] == [["bad", "iqa"]]
+    features = yaml.safe_load(config.read_text())["features"]
+    config.write_text(yaml.safe_dump({"features": {**features, "dots": {**features["bad"], "version": "2"}}}))
+    more = go(photo_folder, tmp_path / "S", config)  # the third, of the same code, is tried by itself
+    assert names_of(more.failures) == {"crash": ("bad", "iqa", "dots")}
+    config.write_text(yaml.safe_dump({"features": {"iqa": features["iqa"]}}))
+    alone = go(photo_folder, tmp_path / "S", config)
+    assert (alone.failures, list(alone.rows.values())) == ([], [7])
+    config.write_text(yaml.safe_dump({"features": features}))
+    known = go(photo_folder, tmp_path / "S", config)
+    assert (names_of(known.failures), known.phases) == ({"crash": ("bad",)}, None)
+    write(tmp_path / "mine", call("return [2.0]"))
+    edited = go(photo_folder, tmp_path / "S", config)
+    assert (edited.failures, list(edited.rows.values())) == ([], [7, 7])
+
+
+def test_a_feature_that_failed_is_not_tried_again_for_the_sake_of_another(photo_folder: Path, tmp_path: Path) -> None:
+    make_picture(1, 161).save(photo_folder / "crash.png")
+    config = write(tmp_path / "mine", call("import os\nif rgb.shape[1] == 161:\n    os._exit(3)\nreturn [1.0]"))
+    features = yaml.safe_load(config.read_text())["features"]
+    config.write_text(yaml.safe_dump({"features": {"bad": features["bad"]}}))
+    first = go(photo_folder, tmp_path / "S", config)
+    assert names_of(first.failures) == {"crash": ("bad",)}
+    config.write_text(yaml.safe_dump({"features": features}))
+    more = go(photo_folder, tmp_path / "S", config)
+    assert (more.failures, list(more.rows.values())) == (first.failures, [6, 7])
+    assert go(photo_folder, tmp_path / "S", config).failures == first.failures
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")

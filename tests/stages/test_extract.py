@@ -277,6 +277,21 @@ def test_photos_are_tried_again_once_the_extra_that_they_need_is_there(
     assert (report.failures, list(report.rows.values())) == ([], [6])
 
 
+def test_photos_are_tried_again_once_the_setting_that_refused_them_is_another(
+    photo_folder: Path, tmp_path: Path, photorank: Run
+) -> None:
+    small, store = tmp_path / "small.yaml", tmp_path / "S"
+    for limit in (1000, 2000):
+        small.write_text(f"max_pixels: {limit}\n")
+        done = photorank("extract", photo_folder, "--store", store, "--config", small)
+        assert done.stdout.count(f"has 160 x 120 pixels, more than the limit of {limit}") == 6
+    known = go(photo_folder, store, max_pixels=2000)
+    assert (len(known.failures), known.phases) == (6, None)
+    done = photorank("extract", photo_folder, "--store", store)
+    assert (done.returncode, "failed" in done.stdout) == (0, False)
+    assert "6 rows, 6 of them new" in done.stdout
+
+
 def test_only_failures_end_with_status_1_and_json_is_one_object(tmp_path: Path, photorank: Run) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.jpg").write_bytes(b"")

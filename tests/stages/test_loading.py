@@ -93,8 +93,10 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_own_photo_only(
     }
     assert list(report.rows.values()) == [6]
     monkeypatch.undo()
-    again = go(photo_folder, tmp_path / "S")
-    assert [failure.error for failure in again.failures] == [failure.error for failure in report.failures]
+    again = go(photo_folder, tmp_path / "S", photo_seconds=2)
+    assert (again.failures, again.phases) == (report.failures, None)
+    longer = go(photo_folder, tmp_path / "S", photo_seconds=60)  # only for the one that took too long
+    assert [Path(failure.path).stem for failure in longer.failures] == ["crash", "exit"]
     retried = extract([photo_folder], tmp_path / "S", ExtractConfig(), retry_failed=True)
     assert (retried.failures, list(retried.rows.values())) == ([], [7])
 
