@@ -98,7 +98,7 @@ def extract(
             terminal.print_table(phases_table(report.phases, report.photos - report.unchanged))
             typer.echo(bound_text(report.phases))
         terminal.print_failures(report)
-    if report.photos and len(report.failures) >= report.photos:
+    if report.photos and report.without_vectors >= report.photos:
         typer.echo(f"photorank: all {report.photos} photos failed; see the list above", err=True)
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from photorank.photos.finding import FailedPath
     from photorank.stages.extract import ExtractReport
-    from photorank.stages.pipeline import Failure, Progress
+    from photorank.stages.pipeline import Progress
 
 
 _live: Console | None = None
@@ -88,12 +88,19 @@ def print_extraction(report: ExtractReport) -> None:
 
 
 def print_failures(report: ExtractReport) -> None:
-    """The photos that failed, with their causes."""
-    print_failed(report.failures, report.photos)
+    """The photos that failed, each once, with their causes; with the features, where these are not all."""
+    if report.failures:
+        typer.echo(f"{len(report.causes):,} of {report.photos:,} photos failed:")
+    for path, causes in report.causes.items():
+        texts = [
+            error if features >= report.names else f"{error} (no vector of {', '.join(sorted(features))})"
+            for error, features in causes.items()
+        ]
+        typer.echo(f"  {printable(path)}: {'; '.join(texts)}")
 
 
-def print_failed(failures: Sequence[Failure | FailedPath], photos: int) -> None:
-    """The same of a list."""
+def print_failed(failures: Sequence[FailedPath], photos: int) -> None:
+    """The same of a list of paths."""
     if failures:
         typer.echo(f"{len(failures):,} of {photos:,} photos failed:")
     for failure in failures:

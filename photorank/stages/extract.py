@@ -37,12 +37,30 @@ class ExtractReport:
     unchanged: int = 0
     """Files that the store knew and that needed nothing: only looked at."""
     failures: list[Failure] = field(default_factory=list)
-    """Photos that could not be done, those of earlier calls (known and not tried again) included."""
+    """What could not be done, that of earlier calls (known and not tried again) included: one a photo and cause."""
     keys: Mapping[str, bytes] = field(default_factory=dict)
     """Path → key of every file that could be read."""
     seconds: float = 0.0
     phases: Phases | None = None
     """Where the time went; None where there was nothing to do."""
+
+    @property
+    def causes(self) -> dict[str, dict[str, set[str]]]:
+        """Path of each photo that failed → why → the features that it gets no vector of for that."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for each in self.failures:
+            found.setdefault(each.path, {}).setdefault(each.error, set()).update(each.features)
+        return found
+
+    @property
+    def names(self) -> set[str]:
+        """The features that were asked for."""
+        return {ref.rpartition("@")[0] for ref in self.rows}
+
+    @property
+    def without_vectors(self) -> int:
+        """Photos that get no vector of any feature."""
+        return sum(self.names <= set().union(*features.values()) for features in self.causes.values())
 
 
 def extract(

@@ -63,6 +63,7 @@ class Pipeline:
     ) -> None:  # fmt: skip
         """`keys` learns those of the files that could be read."""
         self.failures: list[Failure] = []
+        self._failed_paths: set[str] = set()
         self._keys = keys
         self._thumbnails = str(store.path) if thumbnails else None
         self._spaces, self._config, self._clock = spaces, config, clock
@@ -109,7 +110,7 @@ class Pipeline:
                     for space in self._take(file, loaded):
                         self._embed(space, pool)
                     if progress is not None:
-                        progress(done, len(numbers), len(self.failures))
+                        progress(done, len(numbers), len(self._failed_paths))
                 for space in self._spaces:
                     if space.waits:
                         self._embed(space, pool)
@@ -208,6 +209,7 @@ class Pipeline:
         """Record why a photo has no vector in these spaces; without any, in none that there is or will be."""
         names = tuple(space.feature.name for space in spaces or self._spaces)
         self.failures.append(Failure(file.path, stage, error, names))
+        self._failed_paths.add(file.path)
         seen = os.fsencode(file.path), file.size, file.mtime_ns, key
         now = datetime.datetime.now(datetime.UTC)  # one for all rows: they tell what a process died over together
         for fingerprint in dict.fromkeys(space.fingerprint for space in spaces) or [""]:

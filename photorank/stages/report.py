@@ -47,8 +47,11 @@ def write_report(
                 causes[missing[path]] = "was changed after it was ranked"
             if progress is not None:
                 progress(done, len(missing), len(causes))
-        failed = [(failure.path, failure.error) for failure in failures]
-        return write_pages(table, out, thumbnails, Head(about, failed, causes))
+        failed: dict[str, dict[str, None]] = {}  # each photo once, with all that is said of it
+        for failure in failures:
+            failed.setdefault(failure.path, {})[failure.error] = None
+        listed = [(path, "; ".join(errors)) for path, errors in failed.items()]
+        return write_pages(table, out, thumbnails, Head(about, listed, causes))
 
 
 def _make(path: str, store: str | os.PathLike[str], max_pixels: int) -> bytes:

@@ -259,6 +259,40 @@ def names_of(failures: list[Failure]) -> dict[str, tuple[str, ...]]:
     return {Path(failure.path).stem: failure.features for failure in failures}
 
 
+def test_a_photo_that_several_features_refuse_is_one_photo(tmp_path: Path, photorank: Run) -> None:
+    """In the count, in the list, on the terminal's line; and all have failed only if none got any vector."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    make_picture(1).save(photos / "fine.png")
+    make_picture(2, 161).save(photos / "narrow.png")
+    body = "from photorank.errors import PhotoError\nif rgb.shape[1] == 161:\n    raise PhotoError('is too narrow')"
+    config = write(tmp_path / "mine", call(f"{body}\nreturn [1.0]"))
+    features = yaml.safe_load(config.read_text())["features"]
+    features["dots"] = {**features["bad"], "version": "2"}
+    config.write_text(yaml.safe_dump({"features": features}))
+    command = ("extract", photos, "--store", tmp_path / "S", "--config", config)
+    counts: list[int] = []
+    loaded = load_config(ExtractConfig, "extract", str(config))
+    extract([photos], tmp_path / "T", loaded, progress=lambda done, total, failed: counts.append(failed))
+    assert counts[-1] == 1
+    for _ in range(2):  # the second time as known failures
+        done = photorank(*command)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "1 of 2 photos failed:" in done.stdout
+        lines = [line for line in done.stdout.splitlines() if "narrow.png" in line]
+        assert lines == [f"  {photos / 'narrow.png'}: is too narrow (no vector of bad, dots)"]
+        told = json.loads(photorank(*command, "--json").stdout)["failures"]
+        assert [(each["error"], each["features"]) for each in told] == [
+            ("is too narrow", ["bad"]), ("is too narrow", ["dots"]),
+        ]  # fmt: skip
+    (photos / "fine.png").unlink()
+    assert photorank(*command).returncode == 0  # it has its statistics
+    refused = photorank(*command, "--features", "bad", "--features", "dots")
+    assert refused.returncode == 1
+    assert f"  {photos / 'narrow.png'}: is too narrow\n" in refused.stdout
+    assert "photorank: all 1 photos failed" in refused.stderr
+
+
 def test_a_crash_keeps_no_other_call_from_the_photo(photo_folder: Path, tmp_path: Path, photorank: Run) -> None:
     """It counts for what the process died over: not for other features, some of these alone, or an edited module."""
     make_picture(1, 161).save(photo_folder / "crash.png")
