@@ -20,6 +20,8 @@ PHOTO_SUFFIXES = frozenset(f"{_PICTURES} {_RAWS}".split())
 _SUFFIXES, _RAW_SUFFIXES = tuple(PHOTO_SUFFIXES), tuple(_RAWS.split())
 _LATEST = 2**63 - 1
 """What a time is capped at, in nanoseconds: the year 2262. File systems go on to 2446."""
+_STORE = "photorank.json"
+"""What marks a feature store, whose thumbnails are no photos."""
 _DANGLING = "is a link to a file that does not exist"
 
 
@@ -35,7 +37,8 @@ class FailedPath:
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> tuple[PhotoFiles, list[FailedPath]]:
     """Photos among files and in folders with all that is below them, and what could not be taken; both sorted by path.
 
-    A named file is taken whatever its name; in folders the ending decides, and what begins with a dot is left alone.
+    A named file is taken whatever its name; in folders the ending decides, and what begins with a dot is left alone, as
+    are feature stores.
     Links to folders are followed, each folder is searched once, and itself rather than by a link. No file is opened.
 
     Raises PhotoError where a named path does not exist.
@@ -87,7 +90,7 @@ class _Search:
         while pending:
             folder = pending.pop()
             try:
-                if self._is_new(folder):
+                if self._is_new(folder) and not Path(folder, _STORE).exists():
                     with os.scandir(folder) as entries:
                         below = [entry.path for entry in entries if self._is_folder(entry)]
                     pending += sorted(below, reverse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from photorank.config import ExtractConfig
 from photorank.extractors import needs
-from photorank.extractors.weights import brought, file_identity
+from photorank.extractors.weights import brought, file_identity, is_file
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def feature_weights(config: ExtractConfig, hashed: bool = False) -> list[Feature
         needed = needs(each)
         if needed is None:
             continue
-        found = brought(folder, needed) or needed.cached
+        # A file that the config names is looked for there first, as `extract` does.
+        first, second = brought(folder, needed), needed.cached
+        found = (second or first) if is_file(needed.weights) else (first or second)
         rows.append(
             FeatureWeights(
                 name, needed.model, needed.weights, needed.names,

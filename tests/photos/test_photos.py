@@ -27,6 +27,7 @@ from photorank.errors import PhotoError
 from photorank.photos import MAX_PIXELS, decode_photo, photo_details, photo_key, photo_orientation, read_photo
 from photorank.photos.finding import FailedPath, find_photos
 from photorank.photos.metadata import orientation, orientation_segment, read_header
+from photorank.store import FeatureStore
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "photos"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real photos are not here ({SHARED})")
@@ -732,6 +733,11 @@ def test_finding(tmp_path: Path) -> None:
     again, _ = find_photos([str(tmp_path), tmp_path / "a", tmp_path / "a" / ".." / "a", tmp_path / "notes.txt"])
     assert names(again, tmp_path) == sorted([*names(found, tmp_path), "notes.txt"])
     assert names(find_photos([tmp_path / ".thumbs"])[0], tmp_path) == [".thumbs/t.jpg"]
+    # A feature store's thumbnails are no photos.
+    FeatureStore.create(tmp_path / "a" / "store")
+    (tmp_path / "a" / "store" / "thumbnails").mkdir()
+    (tmp_path / "a" / "store" / "thumbnails" / "t.jpg").write_bytes(b"12345")
+    assert names(find_photos([tmp_path])[0], tmp_path) == photos
 
 
 def test_relative_names_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,23 @@ def test_what_was_brought_is_taken_before_the_cache(
     assert row.found.startswith(str(hub))
 
 
+def test_a_file_that_the_config_names_is_taken_before_one_of_its_name_that_was_brought(
+    clip_file: Path, resnet_file: Path, tmp_path: Path
+) -> None:
+    """By the table as by what loads it."""
+    put(resnet_file, tmp_path / "named", "x.safetensors")
+    put(clip_file, tmp_path / "brought", "x.safetensors")
+    wanted = CnnConfig(model="resnet18", weights=str(tmp_path / "named" / "x.safetensors"))
+    for there, found in ((True, "named"), (False, "brought")):
+        if not there:
+            (tmp_path / "named" / "x.safetensors").unlink()
+        config = ExtractConfig(features={"cnn": wanted}, weights_dir=tmp_path / "brought")
+        (row,) = feature_weights(config, hashed=True)
+        assert row.found == str(tmp_path / found / "x.safetensors")
+        spec = describe("cnn", wanted, weights_dir=str(tmp_path / "brought")).spec
+        assert spec["weights"]["sha256"] == row.sha256
+
+
 @pytest.mark.parametrize("name", [RESNET, "resnet18--IMAGENET1K_V1.pth"])
 def test_cnn_weights_are_found_by_torchvisions_name_and_by_ours(
     name: str, hub: Path, resnet_file: Path, tmp_path: Path
