@@ -40,7 +40,7 @@ def create(feature: Feature) -> torch.nn.Module:
     if weights.RANDOM in spec["weights"]:
         with torch.random.fork_rng(devices=[]), quiet:
             torch.manual_seed(spec["weights"][weights.RANDOM])
-            model: torch.nn.Module = open_clip.create_model(name, pretrained=None)
+            model: torch.nn.Module = open_clip.create_model(name, pretrained=None, **_without_downloads(name))
         return model
     assert feature.source is not None
     path = weights.locate(feature, lambda tag: pretrained(spec["model"], tag, feature.weights_dir))
@@ -48,14 +48,31 @@ def create(feature: Feature) -> torch.nn.Module:
     state = weights.load_state(path)
     try:
         with quiet:
-            model = open_clip.create_model(name, pretrained=None, force_quick_gelu=spec["quick_gelu"])
-            with _reading(state):
+            other = _without_downloads(name)
+            model = open_clip.create_model(name, pretrained=None, force_quick_gelu=spec["quick_gelu"], **other)
+            with _reading(_with_text_of(model, state) if other else state):
                 open_clip.load_checkpoint(model, str(path))
     except Exception as error:  # state dicts that do not fit raise RuntimeError, and open_clip's renaming many others
         raise WeightsError(
             f"{path} does not hold weights of {spec['model']}: {' '.join(str(error).split())[:200]}"
         ) from error
     return model
+
+
+def _without_downloads(name: str) -> dict[str, Any]:
+    """What a model is made with instead of a text tower that is a hub's repository, which open_clip would fetch (its
+    config at least) although texts are never looked at: the smallest one of its own."""
+    import open_clip
+
+    known: Any = open_clip.get_model_config(name.replace("/", "-"))
+    small = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+    return {"text_cfg": small} if "hf_model_name" in known["text_cfg"] else {}
+
+
+def _with_text_of(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A file's weights, but those of the text tower as the model has them."""
+    rest = {key: value for key, value in state.items() if not key.removeprefix("module.").startswith("text")}
+    return {**rest, **{key: value for key, value in model.state_dict().items() if key.startswith("text")}}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -123,6 +124,24 @@ def test_its_architecture_takes_a_weights_file_and_random_weights(hub: Path, tmp
     by_file = describe("clip", ClipConfig(model=MODEL, weights=str(tmp_path / FILE)))
     np.testing.assert_allclose(vectors(by_file), open_clips_own(), atol=1e-5)
     assert vectors(describe("clip", ClipConfig(model=MODEL, weights="random"))).shape == (3, 48)
+
+
+def test_a_text_tower_of_another_repository_is_not_fetched(hub: Path, tmp_path: Path) -> None:
+    """Texts are never looked at: neither random weights nor a file need that repository's config."""
+    plain = vectors(describe("clip", ClipConfig(model="ViT-B-32-quickgelu", weights="random", seed=3)))
+    roberta = vectors(describe("clip", ClipConfig(model="roberta-ViT-B-32", weights="random", seed=3)))
+    np.testing.assert_array_equal(roberta, plain)  # the image tower is drawn first
+    other = {**ARCHITECTURE, "text_cfg": {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"}}
+    torch.manual_seed(7)
+    oracle = open_clip.CustomTextCLIP(**ARCHITECTURE)
+    state = {name: value for name, value in oracle.state_dict().items() if not name.startswith("text.")}
+    save_file({**state, "text.transformer.embeddings.word_embeddings.weight": torch.ones(9, 3)}, tmp_path / FILE)
+    put_in_hub(hub, REPOSITORY, {CONFIG: config_text(other), FILE: tmp_path / FILE})
+    preprocess: Any = image_transform_v2(PreprocessCfg(size=64, **PREPROCESSING), is_train=False)
+    with torch.inference_mode():
+        batch = torch.stack([preprocess(each) for each in pictures()])
+        expected = oracle.eval().encode_image(batch, normalize=True).numpy()
+    np.testing.assert_allclose(vectors(describe("clip", ClipConfig(model=MODEL))), expected, atol=1e-5)
 
 
 def test_a_repository_that_is_nowhere_is_one_sentence_at_once(hub: Path, tmp_path: Path) -> None:
