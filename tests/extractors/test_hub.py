@@ -182,6 +182,8 @@ def test_weights_of_another_architecture_are_refused(hub: Path, tmp_path: Path) 
     ("config", "said"),
     [
         (ClipConfig(model="hf-hub:tiny-clip"), "is written hf-hub:organisation/name, not 'hf-hub:tiny-clip'"),
+        (ClipConfig(model="hf-hub:../x"), "is written hf-hub:organisation/name, not 'hf-hub:../x'"),
+        (ClipConfig(model="hf-hub:a--b/x"), "is written hf-hub:organisation/name"),
         (ClipConfig(model="hf-hub:"), "is written hf-hub:organisation/name"),
         (ClipConfig(model=MODEL, weights="openai"), "has weights of its own and no tag 'openai'; leave `weights` out"),
     ],
