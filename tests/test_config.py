@@ -84,6 +84,17 @@ def test_the_head_config_of_a_name_takes_overrides() -> None:
             "features.clip.seed: input should be a valid integer",
         ),
         ("extract", "features: {a: {kind: klip}}", "'klip'"),
+        ("extract", "features: {}", "features: there is nothing to compute; name a feature"),
+        (
+            "extract",
+            "features: {a: {kind: cnn, seed: 99999999999999999999999}}",
+            "features.a.seed: input should be less",
+        ),
+        (
+            "extract",
+            "features: {a: {kind: clip, seed: -9223372036854775809}}",
+            "features.a.seed: input should be great",
+        ),
         ("head", "dropout: 1.5", "dropout: input should be less than 1 (got 1.5)"),
         ("head", "mlp_hidden_dims: [1000000000]", "mlp_hidden_dims.0: input should be less than or equal to 16384"),
         ("head", "projection_dim: 100000000", "projection_dim: input should be less than or equal to 16384"),

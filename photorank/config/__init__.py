@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, DirectoryPath, Field, ValidationError
+from pydantic import BaseModel, DirectoryPath, Field, ValidationError, field_validator
 
 from photorank.config.e2e import E2eConfig as E2eConfig
 from photorank.config.errors import explain
@@ -49,6 +49,13 @@ class ExtractConfig(Strict):
     """... or seconds, whichever comes first. A crash loses at most this much."""
     max_pixels: int = Field(default=178_956_970, ge=1)
     """A photo with more pixels is refused instead of decoded (decompression bombs)."""
+
+    @field_validator("features")
+    @classmethod
+    def _some(cls, features: dict[str, FeatureConfig]) -> dict[str, FeatureConfig]:
+        if not features:
+            raise ValueError("there is nothing to compute; name a feature, or leave `features` out for the statistics")
+        return features
 
 
 Config = TypeVar("Config", ExtractConfig, HeadConfig, SweepConfig, E2eConfig)

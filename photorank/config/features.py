@@ -18,6 +18,8 @@ from pydantic import (
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Decode = Literal["exact", "fast", "device"]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+"""What `torch.manual_seed` takes."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,7 +41,7 @@ class ClipConfig(Strict):
     """The pretrained tag that a local file holds the weights of, which tells the activation and the preprocessing; not
     needed for a file that is called `MODEL--TAG`. Without either it is the architecture's activation, and CLIP's usual
     preprocessing."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of `random` weights; without meaning for others."""
     precision: Precision = "auto"
     decode: Decode = "exact"
@@ -71,7 +73,7 @@ class CnnConfig(Strict):
     weights: str = Field(default_factory=_default_weights)
     """A local file (.safetensors, or .pt with weights only), `random`, a torchvision weights tag (IMAGENET1K_V2 unless
     given), or for timm `pretrained` (unless given): those of the tag in the model's name, or of timm's first one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of `random` weights; without meaning for others."""
     preprocessing: Literal["standard", "scale_crop", "paper"] = "standard"
     """How a photo becomes a square of `size` pixels, always bilinear and antialiased. `standard`: the shorter side to

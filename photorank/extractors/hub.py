@@ -132,6 +132,7 @@ def _cached_config(model: str) -> Path | None:
 
 def _repository(model: str) -> str:
     repository = model.removeprefix(PREFIX)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    # As the hub's client has it, which raises an error of its own for others.
+    if not re.fullmatch(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", repository) or re.search(r"--|\.\.|\.git$", repository):
         raise ConfigError(f"a model of the hub is written {PREFIX}organisation/name, not {model!r}")
     return repository

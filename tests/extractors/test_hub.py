@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -136,7 +137,7 @@ def test_a_text_tower_of_another_repository_is_not_fetched(hub: Path, tmp_path: 
     state = {name: value for name, value in oracle.state_dict().items() if not name.startswith("text.")}
     save_file({**state, "text.transformer.embeddings.word_embeddings.weight": torch.ones(9, 3)}, tmp_path / FILE)
     put_in_hub(hub, REPOSITORY, {CONFIG: config_text(other), FILE: tmp_path / FILE})
-    preprocess = open_clip.image_transform_v2(open_clip.PreprocessCfg(size=64, **PREPROCESSING), is_train=False)
+    preprocess: Any = image_transform_v2(PreprocessCfg(size=64, **PREPROCESSING), is_train=False)
     with torch.inference_mode():
         batch = torch.stack([preprocess(each) for each in pictures()])
         expected = oracle.eval().encode_image(batch, normalize=True).numpy()
@@ -181,6 +182,8 @@ def test_weights_of_another_architecture_are_refused(hub: Path, tmp_path: Path) 
     ("config", "said"),
     [
         (ClipConfig(model="hf-hub:tiny-clip"), "is written hf-hub:organisation/name, not 'hf-hub:tiny-clip'"),
+        (ClipConfig(model="hf-hub:../x"), "is written hf-hub:organisation/name, not 'hf-hub:../x'"),
+        (ClipConfig(model="hf-hub:a--b/x"), "is written hf-hub:organisation/name"),
         (ClipConfig(model="hf-hub:"), "is written hf-hub:organisation/name"),
         (ClipConfig(model=MODEL, weights="openai"), "has weights of its own and no tag 'openai'; leave `weights` out"),
     ],
