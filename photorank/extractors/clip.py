@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from photorank.errors import ConfigError
 from photorank.extractors import Feature, Prepared, Resized, _open_clip, hub, weights
 from photorank.extractors.device import Forward, resolve_device
+from photorank.extractors.memory import memory_for
 from photorank.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ class Clip:
         self.device = resolve_device(device)
         dtype: torch.dtype = getattr(torch, feature.spec["precision"])
         model: Any = _open_clip.create(feature)
-        encode = model.to(self.device, dtype).eval().encode_image
-        self._forward = Forward(encode, feature.spec, preparer(feature), self.device, batch_size)
+        with memory_for(feature.spec["model"], self.device):
+            encode = model.to(self.device, dtype).eval().encode_image
+            self._forward = Forward(encode, feature.spec, preparer(feature), self.device, batch_size)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Unit vectors (n, dim) float32."""

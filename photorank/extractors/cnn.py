@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from photorank.extractors import Feature, Prepared, Resized, _layer, _timm, _torchvision, weights
 from photorank.extractors.device import Forward, photos_at_once, resolve_device
+from photorank.extractors.memory import memory_for
 from photorank.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ class Cnn:
             model, axis = _layer.cut(model, spec["model"], spec["layer"], spec["preprocessing"]["size"])
             _fold_norms(model)
             self._averaged = {4: (2, 3), 3: (2,)} if axis == _layer.FIRST else {4: (1, 2), 3: (1,)}
-        # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
-        self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
-        at_once = photos_at_once(self._model, self.device, batch_size)
-        self._forward = Forward(self._pooled, spec, preparer(feature), self.device, at_once)
+        with memory_for(spec["model"], self.device):
+            # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
+            self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
+            at_once = photos_at_once(self._model, self.device, batch_size)
+            self._forward = Forward(self._pooled, spec, preparer(feature), self.device, at_once)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""

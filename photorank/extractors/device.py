@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from photorank.errors import ConfigError
 from photorank.extractors import Prepared, Resized
+from photorank.extractors.memory import memory_for
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,8 @@ def resolve_device(wanted: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.zeros(1, device=torch.device(wanted)).cpu()
+        with memory_for("anything more", wanted):
+            torch.zeros(1, device=torch.device(wanted)).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"the device {wanted!r} is not to be had here; use --device cpu or auto") from error
     return wanted
@@ -97,24 +99,22 @@ class Forward:
 
         ConfigError for want of memory.
         """
-        photos, failed = self._decode(prepared) if self._decode is not None else ([each for (each,) in prepared], [])
-        vectors = self._embed(photos)
+        if self._at_once == 1:
+            return self._embed(prepared, "a photo", "take a smaller model, or another --device")
+        fewer = f"take fewer at once, say --batch-size {self._at_once // 2}"
+        return self._embed(prepared, f"a batch of {self._at_once} photos", fewer)
+
+    def _embed(self, prepared: Sequence[Prepared], what: str, remedy: str) -> torch.Tensor:
+        import torch
+
+        with memory_for(what, self._device, remedy):
+            photos, failed = self._decode(prepared) if self._decode else ([each for (each,) in prepared], [])
+            starts = range(0, len(photos), self._at_once)
+            vectors = torch.cat([self._run(photos[start : start + self._at_once]) for start in starts])
         if failed:
             vectors = vectors.clone()  # what inference made cannot be changed
             vectors[failed] = float("nan")
         return vectors
-
-    def _embed(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        import torch
-
-        try:
-            parts = [self._run(photos[start : start + self._at_once]) for start in range(0, len(photos), self._at_once)]
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"the memory of {self._device} does not hold a batch of {self._at_once} photos; take fewer at once, "
-                f"say --batch-size {max(1, self._at_once // 2)}"
-            ) from error
-        return torch.cat(parts)
 
     def _run(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """At most `at_once` photos, (H, W, 3) each → (n, D) float32 on the CPU."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from photorank.errors import RunError, WeightsError
 from photorank.extractors import Feature, Prepared, Resized, weights
 from photorank.extractors.device import Forward, photos_at_once, resolve_device
+from photorank.extractors.memory import memory_for
 
 if TYPE_CHECKING:
     import torch
@@ -70,9 +71,10 @@ class E2e:
         network = Backbone(spec["model"]).network
         _load(network, feature)
         to_precision(network, getattr(torch, spec["precision"]))
-        model: Any = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        at_once = photos_at_once(model, self.device, batch_size)
-        self._forward = Forward(model, spec, preparer(feature), self.device, at_once)
+        with memory_for(spec["model"], self.device):
+            model: Any = network.to(self.device).to(memory_format=torch.channels_last).eval()
+            at_once = photos_at_once(model, self.device, batch_size)
+            self._forward = Forward(model, spec, preparer(feature), self.device, at_once)
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (n, dim) float32."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,11 @@ from photorank.extractors import Feature, Prepared, Preparer, weights
 from photorank.extractors.statistics import STATISTICS, VERSION, statistics
 
 if TYPE_CHECKING:
+    import torch
+
     from photorank.config import IqaConfig
+
+log = logging.getLogger(__name__)
 
 
 def describe(name: str, config: IqaConfig, precision: str, weights_dir: str | None = None) -> Feature:
@@ -64,24 +69,33 @@ class Iqa:
             from photorank.extractors.device import resolve_device
 
             self.device = resolve_device(device)
-        self._metrics = [_create(metric, self.device) for metric in names]
+        self._name = feature.name
+        self._metrics = {metric: _create(metric, self.device) for metric in names}
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Vectors (n, dim) float32. A metric that fails on a photo gives NaN there."""
+        """Vectors (n, dim) float32. A metric that fails on a photo gives NaN there, and a warning that says why."""
         return np.stack([np.concatenate([values, *map(self._measure, photo)]) for values, *photo in prepared])
 
     def _measure(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
         picture = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
-        values = []
-        for metric in self._metrics:
-            try:
-                with torch.inference_mode():
-                    values.append(float(metric(picture.to(metric.device))))
-            except (RuntimeError, ValueError, AssertionError, IndexError):  # too small a picture, for most metrics
-                values.append(float("nan"))
-        return np.asarray(values, np.float32)
+        with torch.inference_mode():
+            return np.asarray([self._value(metric, picture) for metric in self._metrics], np.float32)
+
+    def _value(self, metric: str, picture: torch.Tensor) -> float:
+        from photorank.extractors.memory import memory_for
+
+        run, (height, width) = self._metrics[metric], picture.shape[2:]
+        cause = "it gives no number"
+        try:
+            with memory_for(f"{metric} of {width} by {height} pixels", self.device):
+                value = float(run(picture.to(run.device)))
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:  # too small a picture, for most metrics
+            value, cause = float("nan"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if not np.isfinite(value):
+            log.warning("%s: %s fails on a photo of %d by %d pixels (%s)", self._name, metric, width, height, cause)
+        return value
 
 
 def build(feature: Feature, device: str, batch_size: int) -> Iqa:
@@ -125,8 +139,11 @@ def _metric_table() -> dict[str, dict[str, Any]]:
 def _create(metric: str, device: str) -> Any:
     import pyiqa
 
+    from photorank.extractors.memory import memory_for
+
     try:
-        return pyiqa.create_metric(metric, device=device)
+        with memory_for(metric, device):
+            return pyiqa.create_metric(metric, device=device)
     except OSError as error:  # urllib's and the hub's errors are OSErrors
         raise WeightsError(
             f"pyiqa's weights for {metric!r} are not in its cache and could not be fetched: bring them to "

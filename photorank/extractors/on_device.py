@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from photorank.errors import ConfigError, PhotoError
 from photorank.extractors import Prepared
+from photorank.extractors.memory import is_want_of_memory
 from photorank.photos.preprocessing import corner
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class PixelsOnDevice:
         try:
             self._decode([_smallest_jpeg()])
         except (ImportError, RuntimeError) as error:
+            if is_want_of_memory(error):
+                raise
             raise ConfigError(
                 f"torchvision cannot decode JPEGs on {self._decoder} here ({_first_line(error)}); use `decode: exact`"
             ) from error
@@ -60,13 +63,17 @@ class PixelsOnDevice:
             return [self._decode_here(jpeg) for jpeg in jpegs]
         try:
             return list(self._decode(jpegs)) if jpegs else []
-        except RuntimeError:  # of which photo, it does not say
+        except RuntimeError as error:  # of which photo, it does not say
+            if is_want_of_memory(error):
+                raise
             return [self._decode_alone(jpeg) for jpeg in jpegs]
 
     def _decode_alone(self, jpeg: NDArray[np.uint8]) -> torch.Tensor | None:
         try:
             return self._decode([jpeg])[0]
-        except RuntimeError:  # libjpeg-turbo may know more
+        except RuntimeError as error:  # libjpeg-turbo may know more
+            if is_want_of_memory(error):
+                raise
             return self._decode_here(jpeg)
 
     def _decode_here(self, jpeg: NDArray[np.uint8]) -> torch.Tensor | None:

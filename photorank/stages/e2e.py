@@ -19,11 +19,12 @@ from photorank.config import E2eConfig
 from photorank.config.e2e import OF_THE_MACHINE
 from photorank.errors import ComparisonsError, ConfigError
 from photorank.extractors.beginning import load_beginning
+from photorank.extractors.memory import is_want_of_memory
 from photorank.models.siamese import SiameseCNNRanker, usual_size
 from photorank.runs import new_run, refuse_existing
 from photorank.runs.e2e import save_siamese
 from photorank.stages.e2e_report import E2eReport, Labels, report_of
-from photorank.stages.endings import explained, is_want_of_memory
+from photorank.stages.endings import explained
 from photorank.stages.epochs import Epochs
 from photorank.stages.fit_head import predictions_of
 from photorank.stages.pipeline import Progress

@@ -12,13 +12,9 @@ from accelerate import Accelerator
 
 from photorank.config import E2eConfig
 from photorank.errors import ConfigError, PhotorankError, RunError
+from photorank.extractors.memory import is_want_of_memory
 from photorank.training.siamese import Trainer
 
-_OUT_OF_MEMORY = (
-    "DefaultCPUAllocator", "bad_alloc", "out of memory", "could not create a memory object", "_STATUS_ALLOC_FAILED",
-)  # fmt: skip
-"""What is said where there is no class for it: by PyTorch on processors, by C++, by CUDA and on `mps`, by oneDNN, by
-cuBLAS and cuDNN."""
 _COMMUNICATION = ("gloo", "NCCL", "Connection closed", "Connection reset", "Socket")
 """What is said where another process did not answer."""
 
@@ -46,18 +42,6 @@ def explained(config: E2eConfig, accelerator: Accelerator, trainer: Trainer | No
                 f"another process of this training ended ({cause}); see what it said, and go on with --resume"
             ) from error
         raise
-
-
-def is_want_of_memory(error: Exception) -> bool:
-    """Whether this is what PyTorch, or a library below it, raises where memory is not to be had."""
-    said = str(error)
-    # oneDNN has no memory for its code; of what it does not know it says "a primitive descriptor".
-    no_code = said.strip().endswith("could not create a primitive")
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or no_code
-        or any(each in said for each in _OUT_OF_MEMORY)
-    )
 
 
 def _is_of_the_compiler(error: Exception) -> bool:

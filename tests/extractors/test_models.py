@@ -368,6 +368,57 @@ def test_pyiqa_metrics_are_pyiqas_own() -> None:
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [CnnConfig(model="resnet18", weights="random"), ClipConfig(model=MODEL, weights="random")],
+    ids=["cnn", "clip"],
+)
+def test_a_model_that_memory_does_not_hold_is_a_sentence(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    feature = describe("mine", config)
+    to = torch.nn.Module.to
+
+    def full(module: torch.nn.Module, *args: Any, **options: Any) -> torch.nn.Module:
+        if args == ("cpu", torch.float32):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return to(module, *args, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ConfigError, match=f"the memory of cpu does not hold {config.model}; end what else uses it"):
+        build(feature, "cpu", 4)
+
+
+def test_a_device_that_is_full_is_not_told_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "zeros", Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(ConfigError, match="the memory of cuda does not hold anything more; end what else uses it"):
+        build(describe("mine", CnnConfig(model="resnet18", weights="random")), "cuda", 4)
+
+
+def measure(metric: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """What a feature of a metric, with pyiqa's own one replaced, gives for a picture of 40 by 30 pixels."""
+    pytest.importorskip("pyiqa", reason="pyiqa is an extra: pip install 'photorank[iqa]'")
+    monkeypatch.setattr("pyiqa.create_metric", lambda name, device: metric)
+    feature = describe("quality", IqaConfig(statistics=False, metrics=("piqe",)))
+    photo = np.zeros((30, 40, 3), np.uint8)
+    return build(feature, "cpu", 1).embed([preparer(feature)(photo)])
+
+
+def test_a_metric_that_fails_on_a_photo_is_named_with_its_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = Mock(side_effect=RuntimeError("kernel size\ncannot be greater"), device="cpu")
+    assert np.isnan(measure(failing, monkeypatch)).all()
+    assert np.isnan(measure(Mock(return_value=float("nan"), device="cpu"), monkeypatch)).all()
+    said = "quality: piqe fails on a photo of 40 by 30 pixels"
+    cause = "RuntimeError: kernel size cannot be greater"
+    assert [record.getMessage() for record in caplog.records] == [f"{said} ({cause})", f"{said} (it gives no number)"]
+
+
+def test_a_metric_without_memory_is_no_failure_of_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"), device="cpu")
+    with pytest.raises(ConfigError, match="the memory of cpu does not hold piqe of 40 by 30 pixels; end what else"):
+        measure(full, monkeypatch)
+
+
 def test_a_metric_whose_weights_are_not_there_says_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyiqa", reason="pyiqa is an extra: pip install 'photorank[iqa]'")
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torchvision.io
 from PIL import Image, ImageCms
 
 from photorank.config import ClipConfig, CnnConfig, ExtractConfig
 from photorank.errors import ConfigError
 from photorank.extractors import Resized
+from photorank.extractors.device import Forward
 from photorank.extractors.on_device import PixelsOnDevice
 from photorank.photos.preprocessing import Preprocessing
 from photorank.photos.undecoded import undecoded
@@ -168,6 +170,25 @@ def test_one_that_torchvision_refuses_leaves_the_others_as_they_are(monkeypatch:
     assert not pixels[1].any()
     assert np.array_equal(pixels[0], on_device(preprocess, good))
     assert np.array_equal(pixels[2], pixels[0])
+
+
+def out_of_memory(*_: object, **__: object) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB.")
+
+
+@pytest.mark.parametrize("where", ["torchvision.io.decode_jpeg", "torch.nn.functional.interpolate"])
+def test_want_of_memory_is_no_damaged_photo(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    preprocess, photo = WAYS["standard"], undecoded(turned(1), 10**8)
+    assert photo is not None
+    spec = {"precision": "float32", "preprocessing": {"mean": [0.0] * 3, "std": [1.0] * 3}, "decode": "device"}
+    forward = Forward(lambda batch: batch.mean((2, 3)), spec, Resized(preprocess), "cpu", 4)
+    forward._decode = PixelsOnDevice(preprocess, "cpu", "cpu")  # as on a device with a decoder of its own
+    monkeypatch.setattr(where, out_of_memory)
+    with pytest.raises(ConfigError, match=r"memory of cpu does not hold a batch of 4 photos; .* say --batch-size 2"):
+        forward([Resized(preprocess).undecoded(photo)])
+    if where.startswith("torchvision"):
+        with pytest.raises(torch.OutOfMemoryError):
+            PixelsOnDevice(preprocess, "cpu", "cpu")
 
 
 @pytest.mark.parametrize("config", [ClipConfig, CnnConfig])

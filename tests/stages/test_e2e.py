@@ -27,10 +27,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import photorank as package
 from photorank.config import E2eConfig, ExtractConfig, dump_config
 from photorank.errors import ComparisonsError, ConfigError, PhotoError, RunError
+from photorank.extractors.memory import is_want_of_memory
 from photorank.models.siamese import Backbone
 from photorank.runs import load_run
 from photorank.stages.e2e import e2e
-from photorank.stages.endings import explained, is_want_of_memory
+from photorank.stages.endings import explained
 from photorank.stages.evaluate import evaluate
 from photorank.stages.extract import extract
 from photorank.stages.places import Places
