@@ -116,9 +116,9 @@ def own_builder(model: str, tag: str, file: Path) -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("model", "tag", "layer", "size"),
     [
-        ("inception_v3", "IMAGENET1K_V1", "avgpool", 299),
+        pytest.param("inception_v3", "IMAGENET1K_V1", "avgpool", 299, marks=pytest.mark.slow),
         ("googlenet", "IMAGENET1K_V1", "avgpool", 224),
-        ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", "getitem_5", 384),
+        pytest.param("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", "getitem_5", 384, marks=pytest.mark.slow),
     ],
 )
 def test_a_tag_gives_the_vectors_of_torchvisions_own_builder(
