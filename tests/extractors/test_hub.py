@@ -194,6 +194,7 @@ def test_what_is_written_wrong_is_one_sentence(config: ClipConfig, said: str, hu
         describe("clip", config)
 
 
+@pytest.mark.slow
 def test_the_command_extracts_and_checks_it(
     hub: Path, photo_folder: Path, tmp_path: Path, photorank_process: Run
 ) -> None:

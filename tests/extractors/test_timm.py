@@ -78,7 +78,9 @@ def save(model: torch.nn.Module, file: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=[pytest.mark.slow] if "siglip" in model else []) for model in MODELS]
+)
 def test_vectors_are_timms_own(model: str, tmp_path: Path) -> None:
     suffix = ".pt" if "patch16" in model else ".safetensors"
     file = save(seeded(model), tmp_path / f"weights{suffix}")

@@ -142,6 +142,7 @@ def test_the_learning_rates_are_those_of_the_reference(
     assert counts == {rate: sum(each.numel() for each in group) for rate, group in reference.groups(1e-5)}
 
 
+@pytest.mark.slow
 def test_vgg16_is_torchvisions_modules_and_the_papers_head() -> None:
     torch.manual_seed(0)
     ours = SiameseCNNRanker("vgg16", (128, 128), dropout=0.0, activation="tanh").eval()

@@ -85,6 +85,7 @@ def test_the_whole_demo_meets_its_bar(tmp_path: Path, photorank: Run) -> None:
     assert shown.stdout.count("keep") == 5
 
 
+@pytest.mark.slow
 def test_the_demo_over_a_folder_of_ones_own(tmp_path: Path, photorank: Run) -> None:
     for number in range(4):
         make_picture(number, 360, 300).save(tmp_path / f"{number}.jpg", quality=95)

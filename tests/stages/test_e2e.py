@@ -440,19 +440,19 @@ def backbone_that_holds(photos: int, error: Exception) -> Callable[[Backbone, to
     return limited
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB."),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 2097152 bytes."),
-        RuntimeError("MPS backend out of memory"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("could not create a primitive"),  # oneDNN, of its code
-        MemoryError(),
-    ],
-)
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 2097152 bytes."),
+    RuntimeError("MPS backend out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("could not create a primitive"),  # oneDNN, of its code
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY[:2])
 def test_want_of_memory_names_the_batch_that_would_fit(
     error: Exception, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,7 +465,9 @@ def test_want_of_memory_names_the_batch_that_would_fit(
         train(photos, tmp_path / name, **{"batch_photos": 9, "epochs": 1, name: int(value)})
 
 
-def test_what_onednn_does_not_know_is_no_want_of_memory() -> None:
+def test_want_of_memory_is_told_from_other_errors() -> None:
+    assert all(is_want_of_memory(error) for error in OUT_OF_MEMORY)
+    # What oneDNN does not know.
     assert not is_want_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
 
 
@@ -615,6 +617,7 @@ def test_a_compiled_network_learns_the_same_and_its_run_is_like_any_other(
     assert load_run(tmp_path / "run").kind == "siamese"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_want_of_a_compiler_is_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import config, cpp_builder

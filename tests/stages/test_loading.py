@@ -168,6 +168,7 @@ def test_no_photo_is_begun_while_loading_is_held(tmp_path: Path) -> None:
         assert len(list(loaded)) == len(asked) - 1 == 59
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_time_in_which_all_stood_still_is_not_a_photos(photo_folder: Path) -> None:
     """Ctrl-Z, and on with it much later."""
