@@ -52,10 +52,16 @@ class Page:
         self.driver, self.downloads = driver, downloads
 
     def open(self, path: Path) -> None:
+        """Show the report as it is before anything was chosen, in it or in another."""
+
+        def is_untouched() -> bool:
+            # The browser's processes hear of each other's changes late: the page may still be loaded with old ones.
+            self.js("localStorage.clear()")
+            self.driver.get(path.as_uri())
+            return bool(self.js("return localStorage.length") == 0 and self.verdicts())
+
         self.driver.get(path.as_uri())
-        self.js("localStorage.clear()")
-        self.driver.get(path.as_uri())
-        self.wait(lambda: self.verdicts())
+        self.wait(is_untouched)
         self.said()
 
     def js(self, code: str, *arguments: object) -> Any:
