@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 Prepared: TypeAlias = tuple[NDArray[Any], ...]
 """What an extractor needs of one photo: arrays, which travel between processes."""
+
+Begun: TypeAlias = Callable[[], tuple[NDArray[np.float32], float, float]]
+"""Waits for a batch that a device is at: its vectors (n, dim), and when the device began and ended, by
+`time.perf_counter`."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,15 @@ class Extractor(Protocol):
 
     def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Vectors (len(prepared), dim) float32 of at most as many photos as `build` was told."""
+        ...
+
+
+@runtime_checkable
+class Deferring(Extractor, Protocol):
+    """One whose device may be at a batch while this process goes on."""
+
+    def begin(self, prepared: Sequence[Prepared]) -> Begun:
+        """Begin on a batch, as `embed` takes it. The next one may be begun before this one is waited for."""
         ...
 
 

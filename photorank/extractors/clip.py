@@ -6,14 +6,10 @@ side to the input size, bicubic, centre crop, the OpenAI mean and deviation).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from photorank.errors import ConfigError
-from photorank.extractors import Feature, Prepared, Resized, _open_clip, hub, weights
+from photorank.extractors import Feature, Resized, _open_clip, hub, weights
 from photorank.extractors.device import Forward, resolve_device
 from photorank.extractors.memory import memory_for
 from photorank.photos.preprocessing import Preprocessing
@@ -92,29 +88,21 @@ def _tag(config: ClipConfig, source: str | None) -> str | None:
     return config.tag or _open_clip.tag_of_file(config.model, source)
 
 
-class Clip:
-    """An open_clip model on a device; see `photorank.extractors.Extractor`."""
+def build(feature: Feature, device: str, batch_size: int) -> Forward:
+    """The model, with its weights loaded; its vectors are unit vectors."""
+    import torch
+    import torch.nn.functional as functional
 
-    def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
-        import torch
+    device = resolve_device(device)
+    dtype: torch.dtype = getattr(torch, feature.spec["precision"])
+    model: Any = _open_clip.create(feature)
 
-        self.device = resolve_device(device)
-        dtype: torch.dtype = getattr(torch, feature.spec["precision"])
-        model: Any = _open_clip.create(feature)
-        with memory_for(feature.spec["model"], self.device):
-            encode = model.to(self.device, dtype).eval().encode_image
-            self._forward = Forward(encode, feature.spec, preparer(feature), self.device, batch_size)
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(model.encode_image(batch).float(), dim=-1)
 
-    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Unit vectors (n, dim) float32."""
-        import torch.nn.functional as functional
-
-        return functional.normalize(self._forward(prepared), dim=-1).numpy()
-
-
-def build(feature: Feature, device: str, batch_size: int) -> Clip:
-    """The model, with its weights loaded."""
-    return Clip(feature, device, batch_size)
+    with memory_for(feature.spec["model"], device):
+        model.to(device, dtype).eval()
+        return Forward(encode, feature.spec, preparer(feature), device, batch_size)
 
 
 def preparer(feature: Feature) -> Resized:

@@ -8,13 +8,9 @@ model has timm's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from photorank.extractors import Feature, Prepared, Resized, _layer, _timm, _torchvision, weights
+from photorank.extractors import Feature, Resized, _layer, _timm, _torchvision, weights
 from photorank.extractors.device import Forward, photos_at_once, resolve_device
 from photorank.extractors.memory import memory_for
 from photorank.photos.preprocessing import Preprocessing
@@ -65,40 +61,27 @@ def needs(config: CnnConfig) -> weights.Needed | None:
     return weights.needed(config.model, config.weights, _torchvision.needs)
 
 
-class Cnn:
-    """A model on a device; see `photorank.extractors.Extractor`."""
-
-    def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
-        import torch
-
-        spec = feature.spec
-        self.device = resolve_device(device)
-        dtype: torch.dtype = getattr(torch, spec["precision"])
-        model = network(feature)
-        self._averaged = {4: (2, 3), 3: (1,)}  # what of (N, C, H, W) maps and of (N, tokens, C) is averaged over
-        if not _is_timms(feature):
-            model, axis = _layer.cut(model, spec["model"], spec["layer"], spec["preprocessing"]["size"])
-            _fold_norms(model)
-            self._averaged = {4: (2, 3), 3: (2,)} if axis == _layer.FIRST else {4: (1, 2), 3: (1,)}
-        with memory_for(spec["model"], self.device):
-            # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
-            self._model: Any = model.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
-            at_once = photos_at_once(self._model, self.device, batch_size)
-            self._forward = Forward(self._pooled, spec, preparer(feature), self.device, at_once)
-
-    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Vectors (n, dim) float32."""
-        return self._forward(prepared).numpy()
-
-    def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
-        found = self._model(batch)
-        out: torch.Tensor = found["out"] if isinstance(found, dict) else found  # torchvision's nodes come by name
-        return out.mean(self._averaged[out.ndim]) if out.ndim > 2 else out
-
-
-def build(feature: Feature, device: str, batch_size: int) -> Cnn:
+def build(feature: Feature, device: str, batch_size: int) -> Forward:
     """The model, with its weights loaded and cut after the layer."""
-    return Cnn(feature, device, batch_size)
+    import torch
+
+    spec, device = feature.spec, resolve_device(device)
+    model: Any = network(feature)
+    averaged = {4: (2, 3), 3: (1,)}  # what of (N, C, H, W) maps and of (N, tokens, C) is averaged over
+    if not _is_timms(feature):
+        model, axis = _layer.cut(model, spec["model"], spec["layer"], spec["preprocessing"]["size"])
+        _fold_norms(model)
+        averaged = {4: (2, 3), 3: (2,)} if axis == _layer.FIRST else {4: (1, 2), 3: (1,)}
+
+    def pooled(batch: torch.Tensor) -> torch.Tensor:
+        found = model(batch)
+        out: torch.Tensor = found["out"] if isinstance(found, dict) else found  # torchvision's nodes come by name
+        return out.mean(averaged[out.ndim]) if out.ndim > 2 else out
+
+    with memory_for(spec["model"], device):
+        # Channels-last convolutions are the quicker ones on CPUs and on tensor cores.
+        model = model.to(device, getattr(torch, spec["precision"])).to(memory_format=torch.channels_last).eval()
+        return Forward(pooled, spec, preparer(feature), device, photos_at_once(model, device, batch_size))
 
 
 def preparer(feature: Feature) -> Resized:

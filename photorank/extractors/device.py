@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photorank.errors import ConfigError
-from photorank.extractors import Prepared, Resized
+from photorank.extractors import Begun, Prepared, Resized
 from photorank.extractors.memory import memory_for
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def photos_at_once(model: torch.nn.Module, device: str, batch_size: int) -> int:
 
 
 class Forward:
-    """A network run on prepared photos, so many at once, always.
+    """A network on a device, run on prepared photos, so many at once, always: see `photorank.extractors.Deferring`.
 
     The last ones of a batch are padded: kernels are chosen by shape, so with one shape a photo's vector does not depend
     on how many others came with it.
@@ -84,51 +87,83 @@ class Forward:
         """`network`: (at_once, 3, H, W) of the spec's precision on the device → (at_once, D)."""
         import torch
 
-        self._network, self._device, self._at_once = network, device, at_once
+        self.device = device
+        self._network, self._at_once = network, at_once
         self._dtype: torch.dtype = getattr(torch, spec["precision"])
         self._mean, self._std = (torch.tensor(spec["preprocessing"][name], device=device) for name in ("mean", "std"))
-        self._photos: torch.Tensor | None = None
+        # Pinned memory is copied to a CUDA device, and from it, while both sides go on with their work.
+        self._pinned = device.startswith("cuda")
         self._decode: PixelsOnDevice | None = None
         if spec.get("decode") == "device":
             from photorank.extractors.on_device import PixelsOnDevice
 
             self._decode = PixelsOnDevice(prepare.preprocess, device)
 
-    def __call__(self, prepared: Sequence[Prepared]) -> torch.Tensor:
-        """A batch of n photos, prepared by `Resized` → (n, D) float32 on the CPU, NaN where a JPEG is damaged.
+    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
+        """A batch of n photos, prepared by `Resized` → (n, D) float32, NaN where a JPEG is damaged.
 
         ConfigError for want of memory.
         """
+        return self.begin(prepared)()[0]
+
+    def begin(self, prepared: Sequence[Prepared]) -> Begun:
+        """The same, without waiting for a CUDA device."""
+        import torch
+
+        with self._memory(), torch.inference_mode():
+            start = self._now()
+            failed: list[int] = []
+            if self._decode is not None:
+                pixels, failed = self._decode(prepared)
+                batches = [self._padded(pixels[at : at + self._at_once]) for at in self._starts(prepared)]
+            else:
+                photos = [photo for (photo,) in prepared]
+                batches = [self._moved(photos[at : at + self._at_once]) for at in self._starts(prepared)]
+            vectors = torch.cat([self._network(self._normalised(each)).float() for each in batches])[: len(prepared)]
+            on_the_way = torch.empty(vectors.shape, pin_memory=self._pinned).copy_(vectors, non_blocking=self._pinned)
+            end = self._now()
+
+        def wait() -> tuple[NDArray[np.float32], float, float]:
+            with self._memory():
+                started, ended = start(), end()
+            rows: NDArray[np.float32] = on_the_way.numpy()
+            rows[failed] = np.nan
+            return rows, started, ended
+
+        return wait
+
+    def _memory(self) -> contextlib.AbstractContextManager[None]:
         if self._at_once == 1:
-            return self._embed(prepared, "a photo", "take a smaller model, or another --device")
+            return memory_for("a photo", self.device, "take a smaller model, or another --device")
         fewer = f"take fewer at once, say --batch-size {self._at_once // 2}"
-        return self._embed(prepared, f"a batch of {self._at_once} photos", fewer)
+        return memory_for(f"a batch of {self._at_once} photos", self.device, fewer)
 
-    def _embed(self, prepared: Sequence[Prepared], what: str, remedy: str) -> torch.Tensor:
+    def _now(self) -> Callable[[], float]:
+        """When the device comes to this point, by `time.perf_counter`; to be asked for it, which waits until then."""
+        now = time.perf_counter()
+        return self._on_cuda.mark() if self._pinned else lambda: now
+
+    @functools.cached_property
+    def _on_cuda(self) -> _CudaClock:
+        return _CudaClock(self.device)
+
+    def _starts(self, prepared: Sequence[Prepared]) -> range:
+        return range(0, len(prepared), self._at_once)
+
+    def _moved(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """At most `at_once` photos, (H, W, 3) each → (at_once, H, W, 3) uint8 on the device."""
         import torch
 
-        with memory_for(what, self._device, remedy):
-            photos, failed = self._decode(prepared) if self._decode else ([each for (each,) in prepared], [])
-            starts = range(0, len(photos), self._at_once)
-            vectors = torch.cat([self._run(photos[start : start + self._at_once]) for start in starts])
-        if failed:
-            vectors = vectors.clone()  # what inference made cannot be changed
-            vectors[failed] = float("nan")
-        return vectors
+        # From PyTorch's own pool, which does not give pinned memory out again before what was copied of it is there.
+        batch = torch.empty((self._at_once, *photos[0].shape), dtype=torch.uint8, pin_memory=self._pinned)
+        np.stack(photos, out=batch.numpy()[: len(photos)])
+        batch[len(photos) :] = 0
+        return batch.to(self.device, non_blocking=self._pinned)
 
-    def _run(self, photos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """At most `at_once` photos, (H, W, 3) each → (n, D) float32 on the CPU."""
-        import torch
+    def _padded(self, photos: torch.Tensor) -> torch.Tensor:
+        import torch.nn.functional as functional
 
-        if self._photos is None:
-            shape = (self._at_once, *photos[0].shape)
-            # Pinned memory is copied to the device without a stop on the way.
-            self._photos = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._device.startswith("cuda"))
-        np.stack(photos, out=self._photos.numpy()[: len(photos)])
-        self._photos[len(photos) :] = 0
-        with torch.inference_mode():
-            batch = self._normalised(self._photos.to(self._device, non_blocking=True))
-            return self._network(batch)[: len(photos)].float().cpu()
+        return functional.pad(photos, (0, 0) * 3 + (0, self._at_once - len(photos)))
 
     def _normalised(self, photos: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 → (N, 3, H, W) of the network's precision, channels last: the quicker layout on CPUs and
@@ -138,3 +173,32 @@ class Forward:
         mean, std = self._mean.repeat(width), self._std.repeat(width)
         rows = photos.flatten(2).float().div_(255).sub_(mean).div_(std).to(self._dtype)
         return rows.view(photos.shape).permute(0, 3, 1, 2)
+
+
+class _CudaClock:
+    """Tells when a CUDA device came to a point of its work, on this process's clock."""
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._stream = torch.cuda.current_stream(device)
+        self._stream.synchronize()
+        self._zero, self._started = self._event(), time.perf_counter()
+
+    def _event(self) -> torch.cuda.Event:
+        import torch
+
+        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(self._stream)
+        return event
+
+    def mark(self) -> Callable[[], float]:
+        """Marks the point that the device's work has come to; what is returned waits until it is there."""
+        event = self._event()
+
+        def reached() -> float:
+            event.synchronize()
+            milliseconds: float = self._zero.elapsed_time(event)
+            return self._started + milliseconds / 1000
+
+        return reached

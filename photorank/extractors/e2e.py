@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from photorank.errors import RunError, WeightsError
-from photorank.extractors import Feature, Prepared, Resized, weights
+from photorank.extractors import Feature, Resized, weights
 from photorank.extractors.device import Forward, photos_at_once, resolve_device
 from photorank.extractors.memory import memory_for
 
@@ -58,32 +54,19 @@ def preparer(feature: Feature) -> Resized:
     return square(feature.spec["preprocessing"])
 
 
-class E2e:
-    """A backbone on a device; see `photorank.extractors.Extractor`."""
-
-    def __init__(self, feature: Feature, device: str, batch_size: int) -> None:
-        import torch
-
-        from photorank.models.siamese import Backbone, to_precision
-
-        spec = feature.spec
-        self.device = resolve_device(device)
-        network = Backbone(spec["model"]).network
-        _load(network, feature)
-        to_precision(network, getattr(torch, spec["precision"]))
-        with memory_for(spec["model"], self.device):
-            model: Any = network.to(self.device).to(memory_format=torch.channels_last).eval()
-            at_once = photos_at_once(model, self.device, batch_size)
-            self._forward = Forward(model, spec, preparer(feature), self.device, at_once)
-
-    def embed(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Vectors (n, dim) float32."""
-        return self._forward(prepared).numpy()
-
-
-def build(feature: Feature, device: str, batch_size: int) -> E2e:
+def build(feature: Feature, device: str, batch_size: int) -> Forward:
     """The backbone, with the run's weights loaded."""
-    return E2e(feature, device, batch_size)
+    import torch
+
+    from photorank.models.siamese import Backbone, to_precision
+
+    spec, device = feature.spec, resolve_device(device)
+    network = Backbone(spec["model"]).network
+    _load(network, feature)
+    to_precision(network, getattr(torch, spec["precision"]))
+    with memory_for(spec["model"], device):
+        model: Any = network.to(device).to(memory_format=torch.channels_last).eval()
+        return Forward(model, spec, preparer(feature), device, photos_at_once(model, device, batch_size))
 
 
 def spec_of(model: str, preprocessing: dict[str, Any], precision: str, decode: str, file: Path) -> dict[str, Any]:

@@ -42,19 +42,24 @@ class PixelsOnDevice:
                 f"torchvision cannot decode JPEGs on {self._decoder} here ({_first_line(error)}); use `decode: exact`"
             ) from error
 
-    def __call__(self, prepared: Sequence[Prepared]) -> tuple[list[NDArray[np.uint8]], list[int]]:
-        """(H, W, 3) uint8 of each photo, prepared by `Resized`; and the numbers of those that could not be decoded,
-        whose pixels are 0."""
-        pixels = [photo for (photo,) in prepared]
-        jpegs = [number for number, photo in enumerate(pixels) if photo.ndim == 1]
+    def __call__(self, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, list[int]]:
+        """(n, H, W, 3) uint8 on the device of n photos, prepared by `Resized`; and the numbers of those that could not
+        be decoded, whose pixels are 0."""
+        import torch
+
+        photos = [photo for (photo,) in prepared]
+        pixels = torch.zeros((len(photos), *self._preprocess.size, 3), dtype=torch.uint8, device=self._device)
+        jpegs = [number for number, photo in enumerate(photos) if photo.ndim == 1]
         failed: list[int] = []
-        for number, photo in zip(jpegs, self._decode_all([pixels[number][1:] for number in jpegs]), strict=True):
-            if photo is None:
+        for number, decoded in zip(jpegs, self._decode_all([photos[number][1:] for number in jpegs]), strict=True):
+            if decoded is None:
                 failed.append(number)
-                pixels[number] = np.zeros((*self._preprocess.size, 3), np.uint8)
             else:
-                upright = turn(photo, int(pixels[number][0]))
-                pixels[number] = self._fitted(upright).permute(1, 2, 0).cpu().numpy()
+                upright = turn(decoded, int(photos[number][0]))
+                pixels[number] = self._fitted(upright).permute(1, 2, 0)
+        for number, photo in enumerate(photos):
+            if photo.ndim > 1:  # made where it was decoded
+                pixels[number] = torch.tensor(photo, device=self._device)
         return pixels, failed
 
     def _decode_all(self, jpegs: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor | None]:

@@ -6,6 +6,8 @@ import datetime
 import functools
 import importlib.metadata
 import platform
+import time
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,10 +16,10 @@ from numpy.typing import NDArray
 from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError
-from photorank.extractors import Extractor, Feature, Prepared, build
+from photorank.extractors import Begun, Deferring, Extractor, Feature, Prepared, build
 from photorank.photos import decode_photo
 from photorank.photos.files import PhotoFile
-from photorank.stages.timing import Clock
+from photorank.stages.timing import Clock, place_of
 from photorank.store import FeatureStore, KeySet, Space, fingerprint
 
 Refused: TypeAlias = list[tuple[PhotoFile, bytes, str]]
@@ -46,6 +48,7 @@ class Filling:
         self._dim = self._before.dim if self._before is not None else None
         self._seen = KeySet()
         self._waiting: Waiting = []
+        self._under_way: tuple[Waiting, Begun] | None = None
         self._done: Vectors = []
         self.added = 0
         self.device = config.device
@@ -109,11 +112,30 @@ class Filling:
         return waiting
 
     def embed(self) -> Refused:
-        """Run the model on what waits, of which there is some; the photos whose vectors cannot be stored."""
+        """Begin to run the model on what waits, of which there is some, and end the batch before: a device is not to
+        wait for this process between the two. Of that one, the photos whose vectors cannot be stored."""
         batch = self.take_waiting()
+        begun = self._begin([prepared for _, _, prepared in batch])
+        refused = self.finish()
+        self._under_way = batch, begun
+        return refused
+
+    def _begin(self, prepared: Sequence[Prepared]) -> Begun:
         extractor = self.extractor
-        with self._clock.span(f"embed {self.feature.name}"):
-            rows = extractor.embed([prepared for _, _, prepared in batch])
+        if isinstance(extractor, Deferring):
+            return extractor.begin(prepared)
+        started = time.perf_counter()
+        rows, ended = extractor.embed(prepared), time.perf_counter()
+        return lambda: (rows, started, ended)
+
+    def finish(self) -> Refused:
+        """End the batch that is under way, if there is one; the photos whose vectors cannot be stored."""
+        if self._under_way is None:
+            return []
+        (batch, begun), self._under_way = self._under_way, None
+        rows, started, ended = begun()
+        phase = f"embed {self.feature.name}"
+        self._clock.add(phase, started, ended, place_of(phase))
         return self.accept(batch, rows)
 
     def accept(self, batch: Waiting, vectors: NDArray[np.float32]) -> Refused:

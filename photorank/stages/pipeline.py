@@ -117,11 +117,17 @@ class Pipeline:
                 if self._devices is not None:
                     self._accept(self._devices, at_most=0)
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
             try:
+                self._finish()
+            finally:  # a device that fails does not take with it what others have computed
                 self._commit()
                 self._writer.wait()
-            finally:
-                self._writer.close()
+        finally:
+            self._writer.close()
 
     def _options(self, files: int) -> LoadOptions:
         config, processes = self._config, min(self.processes, files)
@@ -146,6 +152,7 @@ class Pipeline:
         self._since += 1
         late = time.monotonic() - self._committed_at >= self._config.commit_seconds
         if self._since >= self._config.commit_rows or late:
+            self._finish()
             self._commit()
         return full
 
@@ -200,6 +207,10 @@ class Pipeline:
         for space, batch, rows in devices.finished(at_most):
             space.device = ",".join(self._device_names or [])
             self._refuse(space, space.accept(batch, rows))
+
+    def _finish(self) -> None:
+        for space in self._spaces:
+            self._refuse(space, space.finish())
 
     def _refuse(self, space: Filling, refused: Refused) -> None:
         for file, key, error in refused:

@@ -3,6 +3,7 @@
 import dataclasses
 import http.client
 import json
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 from photorank.config import ClipConfig, CnnConfig, IqaConfig
 from photorank.errors import ConfigError, WeightsError
-from photorank.extractors import Feature, _torchvision, build, describe, preparer, weights
+from photorank.extractors import Deferring, Feature, _torchvision, build, describe, preparer, weights
 from photorank.store import fingerprint
 
 # The smallest of open_clip's own architectures that is a plain ViT.
@@ -442,6 +443,24 @@ def test_cuda_gives_the_vectors_of_the_processor(config: Any, precision: str) ->
     found = extractor.embed([preparer(feature)(photo) for photo in photos()])
     expected = vectors(describe("mine", config, "float32"))
     assert cosine(found, expected) >= (0.9999 if precision == "float32" else 0.999)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_batches_that_are_begun_together_are_those_that_are_waited_for_each() -> None:
+    feature = describe("mine", CnnConfig(weights="random"), "float32")
+    extractor = build(feature, "cuda", 4)
+    assert isinstance(extractor, Deferring)
+    prepared = [preparer(feature)(photo) for photo in photos()]
+    batches = [prepared[:4], prepared[::-1][:4], prepared[1:3]]
+    before = time.perf_counter()
+    begun = [extractor.begin(batch) for batch in batches]
+    ended_before = before
+    for batch, wait in zip(batches, begun, strict=True):
+        rows, started, ended = wait()
+        np.testing.assert_array_equal(rows, extractor.embed(batch))
+        assert ended_before - 1e-3 <= started <= ended <= time.perf_counter() + 1e-3  # one after the other
+        ended_before = ended
 
 
 @pytest.mark.weights

@@ -47,9 +47,10 @@ FAMILIES: dict[str, dict[str, int]] = {
     "regnet_y_400mf": {"trunk_output.block2": 1},
     "shufflenet_v2_x0_5": {"stage2": 1},
 }
+SLOW = {"maxvit_t": pytest.mark.slow}
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", [pytest.param(each, marks=SLOW.get(each, ())) for each in FAMILIES])
 def test_vectors_are_the_means_of_a_layers_channels(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     oracle = torchvision.models.get_model(model, weights=None).eval()

@@ -123,4 +123,4 @@ def test_a_batch_that_memory_does_not_hold_is_a_sentence() -> None:
     spec = {"precision": "float32", "preprocessing": {"mean": [0.0] * 3, "std": [1.0] * 3}}
     prepare = Resized(Preprocessing("squash", (4, 4), (4, 4)))
     with pytest.raises(ConfigError, match=r"memory of cpu does not hold a batch of 8 photos; .* say --batch-size 4"):
-        Forward(network, spec, prepare, "cpu", 8)([(np.zeros((4, 4, 3), np.uint8),)])
+        Forward(network, spec, prepare, "cpu", 8).embed([(np.zeros((4, 4, 3), np.uint8),)])

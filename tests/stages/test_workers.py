@@ -26,7 +26,7 @@ def work(path: str) -> int:
 
 def test_a_process_that_dies_or_hangs_costs_its_own_path_only() -> None:
     paths = ["a", "bad", "bbb", "dies", "cc", "killed", "dddd", "hangs", "eeeee"]
-    found = dict(each(work, paths, 2, seconds=10))
+    found = dict(each(work, paths, 2, seconds=4))
     assert {path: result for path, result in found.items() if isinstance(result, int)} == {
         path: len(path) for path in ("a", "bbb", "cc", "dddd", "eeeee")
     }
@@ -34,7 +34,7 @@ def test_a_process_that_dies_or_hangs_costs_its_own_path_only() -> None:
     assert causes["bad"] == "is bad"
     assert causes["dies"] == "ended the process that worked on it (status 7)"
     assert "worked on it" in causes["killed"]
-    assert causes["hangs"] == "was given up: it was not done within 10 s"
+    assert causes["hangs"] == "was given up: it was not done within 4 s"
 
 
 def test_any_other_error_ends_it_all() -> None:
