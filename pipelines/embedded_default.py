@@ -8,7 +8,8 @@ enlarged, and reduced and saved as JPEG after it was made worse, so that nothing
 histogram, a grid of blocks) is a must for it to be seen. What is compared:
 
 - the original with each of its faults, and each fault with stronger ones of its kind;
-- crops of the original with one another: neither is preferred (p = ½), so that what a frame shows weighs little.
+- crops of the original with one another, and it with its copies in fewer, more or no colours: neither is preferred
+  (p = ½), so that what a frame shows, and how colourful it is, weigh little.
 
 Labels are soft: the milder the fault, the nearer to ½. So scores stay small, and a close call is told as one.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from photorank import metrics
 from photorank.comparisons import read_comparisons
@@ -49,6 +50,7 @@ SIZES = {"as it is": 1.0, "reduced": 0.6, "enlarged": 2.0}
 SMALLEST, LARGEST = 100, 1600
 """Pixels of the sides of what is trained on, but for photos as they are."""
 CROPS, CROP = 4, 0.85
+COLOURS = {"colours-0": 0.0, "colours-0.5": 0.5, "colours-1.5": 1.5}
 SIX = ("blur-2", "blur-4", "jpeg-20", "exposure-minus-2", "exposure-plus-2")
 LOST = ("jpeg-80", "jpeg-60")
 """Faults that a reduced copy, saved as JPEG itself, does not show."""
@@ -103,8 +105,18 @@ def degraded(photos: dict[str, str], out: Path, size: str, seed: int, workers: i
     return frames.drop_duplicates("path")
 
 
+def recoloured(pixels: Pixels, stem: Path) -> list[tuple[str, str]]:
+    """Frame and path of the copies in other colours; none of a photo that has none."""
+    enhance = ImageEnhance.Color(Image.fromarray(pixels)).enhance
+    made = {name: np.asarray(enhance(factor)) for name, factor in COLOURS.items()}
+    if any(np.array_equal(copy, pixels) for copy in made.values()):
+        return []
+    return [(name, save(copy, stem.with_name(f"{stem.name}-{name}.png"))) for name, copy in made.items()]
+
+
 def more_frames(frames: pd.DataFrame, out: Path, seed: int) -> pd.DataFrame:
-    """To train on, besides: noise at all sizes; crops; and frames as they are, reduced and saved as JPEG."""
+    """To train on, besides: noise and other colours at all sizes; crops; and frames as they are, reduced and saved as
+    JPEG."""
     rows = []
     for number, row in enumerate(frames.itertuples()):
         pixels = decode_photo(read_photo(row.path)).rgb
@@ -112,6 +124,7 @@ def more_frames(frames: pd.DataFrame, out: Path, seed: int) -> pd.DataFrame:
             for name, sigma in NOISE.items():
                 made = save(add_noise(pixels, sigma, seed + number), out / f"{number:05d}-{name}.png")
                 rows.append((row.photo, row.size, name, made))
+            rows += [(row.photo, row.size, *made) for made in recoloured(pixels, out / f"{number:05d}")]
         if row.size != "as it is":
             continue
         if row.frame not in LOST:
@@ -139,7 +152,8 @@ def compared(frames: pd.DataFrame, train: bool, seed: int) -> pd.DataFrame:
             if train or better == ORIGINAL
         ]
         crops = [name for name in paths if name.startswith("crop-")]
-        pairs += [(one, other, ALIKE) for one, other in itertools.combinations(crops, 2)]
+        colours = [name for name in (ORIGINAL, *COLOURS) if name in paths] if train else []
+        pairs += [(one, other, ALIKE) for alike in (crops, colours) for one, other in itertools.combinations(alike, 2)]
         rows += [(photo, paths[one], paths[other], p if train else 1.0, other) for one, other, p in pairs]
     table = pd.DataFrame(rows, columns=["series", "left", "right", "p_left", "variant"])
     turned = np.random.default_rng(seed).random(len(table)) < 0.5
@@ -173,12 +187,14 @@ CARD = """# The run that comes with photorank
 
 A head over the weightless statistics, which `photorank rank` uses where no other run is named. Made by
 `pipelines/embedded_default.py` (seed {seed}) of {trained} photos made worse in known ways, at several sizes: blurred,
-recompressed, badly exposed, noisy. {compared:,} comparisons: of originals and faults, of mild and strong faults, and of
-crops of one photo, of which neither is preferred. The photos are described in the checkout's `data/README.md`.
+recompressed, badly exposed, noisy. {compared:,} comparisons: of originals and faults, of mild and strong faults, and,
+where neither is preferred, of crops of one photo and of its copies in fewer, more or no colours. The photos are
+described in the checkout's `data/README.md`.
 
 It knows technical faults and nothing else. It has seen no person choose: whose eyes are open, which moment and which
 framing is the best, it cannot tell, and between frames without faults its probabilities are near ½. A fault that is
-meant (a dark mood, a blurred background, grain) counts as one. A head trained on comparisons of your own knows more.
+meant (a dark mood, a blurred background, grain) counts as one; how colourful a frame is hardly counts. A head trained
+on comparisons of your own knows more.
 
 Share of comparisons in which the original is preferred to the fault, on photos that it never saw, at full size (95 %
 interval, bootstrapped over photos; where there is no error, resampling finds none either). The last line is the share

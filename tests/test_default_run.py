@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from photorank import Ranker
 from photorank.config import IqaConfig
@@ -135,3 +136,16 @@ def test_a_run_on_other_statistics_is_refused(tmp_path: Path) -> None:
     about.write_text(about.read_text(encoding="utf-8").replace('"contrast"', '"luma_p05"', 1), encoding="utf-8")
     with pytest.raises(RunError, match="the spec of iqa was changed after training"):
         Ranker.load(run)
+
+
+def test_colours_hardly_count(tmp_path: Path) -> None:
+    """Copies of a picture in fewer, more or no colours are about as good: colours are no fault, and no merit."""
+    for seed in range(8):
+        picture, folder = make_picture(seed, 480, 360), tmp_path / "p" / str(seed)
+        folder.mkdir(parents=True)
+        for factor in (0, 0.5, 1, 1.5):
+            ImageEnhance.Color(picture).enhance(factor).save(folder / f"{factor}.png", compress_level=0)
+    table = Ranker.load(None).rank([tmp_path / "p"], tmp_path / "S", series_by="folder")
+    told = pd.DataFrame({"series": table["series"], "factor": [Path(each).stem for each in table["path"]]})
+    score = told.assign(score=table["score"]).pivot(index="series", columns="factor", values="score")
+    assert score.sub(score["1"], axis=0).abs().to_numpy().max() < 0.5  # P between 38 and 62 %
