@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
@@ -159,6 +160,15 @@ def build(feature: Feature, device: str, batch_size: int) -> Extractor:
             feature.name, feature.spec["model"], weights["random"],
         )  # fmt: skip
     return _module(feature.spec["kind"]).build(feature, device, batch_size)
+
+
+def begin(extractor: Extractor, prepared: Sequence[Prepared]) -> Begun:
+    """Begin on a batch; one that does not defer has ended it then."""
+    if isinstance(extractor, Deferring):
+        return extractor.begin(prepared)
+    started = time.perf_counter()
+    rows, ended = extractor.embed(prepared), time.perf_counter()
+    return lambda: (rows, started, ended)
 
 
 def _module(kind: str) -> _Kind:

@@ -6,8 +6,6 @@ import datetime
 import functools
 import importlib.metadata
 import platform
-import time
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from photorank import __version__
 from photorank.config import ExtractConfig
 from photorank.errors import ConfigError, PhotoError
-from photorank.extractors import Begun, Deferring, Extractor, Feature, Prepared, build
+from photorank.extractors import Begun, Extractor, Feature, Prepared, begin, build
 from photorank.photos import decode_photo
 from photorank.photos.files import PhotoFile
 from photorank.stages.timing import Clock, place_of
@@ -115,18 +113,10 @@ class Filling:
         """Begin to run the model on what waits, of which there is some, and end the batch before: a device is not to
         wait for this process between the two. Of that one, the photos whose vectors cannot be stored."""
         batch = self.take_waiting()
-        begun = self._begin([prepared for _, _, prepared in batch])
+        begun = begin(self.extractor, [prepared for _, _, prepared in batch])
         refused = self.finish()
         self._under_way = batch, begun
         return refused
-
-    def _begin(self, prepared: Sequence[Prepared]) -> Begun:
-        extractor = self.extractor
-        if isinstance(extractor, Deferring):
-            return extractor.begin(prepared)
-        started = time.perf_counter()
-        rows, ended = extractor.embed(prepared), time.perf_counter()
-        return lambda: (rows, started, ended)
 
     def finish(self) -> Refused:
         """End the batch that is under way, if there is one; the photos whose vectors cannot be stored."""

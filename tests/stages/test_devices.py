@@ -83,17 +83,48 @@ SPOILED = """
 import json, os, sys
 sys.path[:] = json.loads(sys.argv[1])
 from photorank.stages import devices
-answered = 0
-really = devices._answer
-def answer(*given):
-    global answered
-    answered += 1
-    if answered == 3:
+begun = 0
+really = devices.begin
+def begin(*given):
+    global begun
+    begun += 1
+    if begun == 3:
         os._exit(9)
     return really(*given)
-devices._answer = answer
+devices.begin = begin
 devices.main()
 """
+
+WATCHED = """
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[1])
+from photorank.stages import devices
+really = devices.begin
+def begin(*given):
+    told("begin")
+    wait = really(*given)
+    def ended():
+        told("end")
+        return wait()
+    return ended
+def told(what):
+    with open(FOLDER + f"/{os.getpid()}", "a") as file:
+        print(what, file=file)
+devices.begin = begin
+devices.main()
+"""
+
+
+def test_a_device_has_begun_on_a_batch_before_the_last_one_is_fetched(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told").mkdir()
+    monkeypatch.setattr(devices, "_START", WATCHED.replace("FOLDER", repr(str(tmp_path / "told"))))
+    assert list(go(photos, tmp_path / "S", "cpu,cpu").rows.values()) == [11]
+    told = [file.read_text().split() for file in (tmp_path / "told").iterdir()]
+    assert sum(each.count("begin") for each in told) == sum(each.count("end") for each in told) == 6
+    # By the time that a process had started, two batches were at hand for it.
+    assert any(each[:3] == ["begin", "begin", "end"] for each in told)
 
 
 def test_a_process_that_ends_loses_no_more_than_what_was_not_committed(
