@@ -189,6 +189,11 @@ def test_extract_says_what_it_did_and_that_it_had_nothing_to_do(
     assert again.stdout.startswith("nothing to do: 6 of 6 photos are unchanged")
     told = json.loads(photorank("extract", photo_folder, "--store", tmp_path / "S", "--json").stdout)
     assert (told["photos"], told["unchanged"], list(told["rows"].values())) == (6, 6, [6])
+    (photo_folder / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    tried, known = (photorank("extract", photo_folder, "--store", tmp_path / "S") for _ in range(2))
+    assert tried.stdout.startswith("7 photos in ")
+    assert known.stdout.startswith("nothing to do: 6 of 7 photos are unchanged")
+    assert "1 of 7 photos failed:" in tried.stdout and "1 of 7 photos failed:" in known.stdout
 
 
 def test_progress_on_a_terminal_counts_photos_and_goes_to_stderr(photo_folder: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def progress(what: str, unit: str = "photos") -> Iterator[Progress]:
 
 def print_extraction(report: ExtractReport) -> None:
     """What `extract` did: counts, a line a space."""
-    if not any(report.computed.values()) and len(report.failures) + report.unchanged >= report.photos:
+    if report.phases is None:
         typer.echo(f"nothing to do: {report.unchanged:,} of {report.photos:,} photos are unchanged")
     else:
         typer.echo(f"{report.photos:,} photos in {report.seconds:.1f} s, {report.unchanged:,} of them unchanged")

@@ -153,9 +153,7 @@ def main() -> None:
                 send(sink, *before())
 
 
-def _begin(
-    models: dict[str, Extractor], asked: dict[str, Any], arrays: Sequence[NDArray[Any]]
-) -> Callable[[], Answer]:  # fmt: skip
+def _begin(models: dict[str, Extractor], asked: dict[str, Any], arrays: Sequence[NDArray[Any]]) -> Callable[[], Answer]:
     """Begin on a batch; what is returned waits for the answer."""
     feature = Feature(**asked["feature"])
     spans: list[tuple[str, float, float]] = []
