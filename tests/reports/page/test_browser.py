@@ -98,7 +98,8 @@ class Page:
         file = self.downloads / name
         file.unlink(missing_ok=True)
         self.driver.find_element("id", button).click()
-        self.wait(file.exists)
+        # Chromium takes the name first, with nothing in it, and moves the file there when it is whole.
+        self.wait(lambda: file.exists() and file.stat().st_size)
         return file
 
 
