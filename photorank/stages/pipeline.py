@@ -71,6 +71,7 @@ class Pipeline:
         self._files: list[FileRow] = []
         self._photos: dict[bytes, PhotoRow] = {}
         self._failed: list[FailureRow] = []
+        self._refused: list[tuple[Filling, PhotoFile, bytes, str]] = []
         self._given_up: GivenUp = {}
         self._since, self._committed_at = 0, time.monotonic()
         self._stack = contextlib.ExitStack()
@@ -117,12 +118,13 @@ class Pipeline:
                 if self._devices is not None:
                     self._accept(self._devices, at_most=0)
         finally:
-            self._end()
+            self._end(files, numbers)
 
-    def _end(self) -> None:
+    def _end(self, files: PhotoFiles, numbers: NDArray[np.intp]) -> None:
         try:
             try:
                 self._finish()
+                self._fail_copies(files, numbers)
             finally:  # a device that fails does not take with it what others have computed
                 self._commit()
                 self._writer.wait()
@@ -215,6 +217,21 @@ class Pipeline:
     def _refuse(self, space: Filling, refused: Refused) -> None:
         for file, key, error in refused:
             self._fail(file, key, space.feature.name, error, [space])
+            self._refused.append((space, file, key, error))
+
+    def _fail_copies(self, files: PhotoFiles, numbers: NDArray[np.intp]) -> None:
+        """A model sees one of several copies of a photo; where that gets no vector, the others get none either."""
+        if not self._refused:
+            return
+        copies: dict[bytes, list[PhotoFile]] = {key: [] for _, _, key, _ in self._refused}
+        for file in (files[number] for number in numbers):
+            key = self._keys.get(file.path)
+            if key in copies:
+                copies[key].append(file)
+        for space, seen, key, error in self._refused:
+            for file in copies[key]:
+                if file != seen:
+                    self._fail(file, key, space.feature.name, error, [space])
 
     def _fail(self, file: PhotoFile, key: bytes | None, stage: str, error: str, spaces: Sequence[Filling] = ()) -> None:
         """Record why a photo has no vector in these spaces; without any, in none that there is or will be."""

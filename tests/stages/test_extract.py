@@ -388,6 +388,25 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_that_feature_alone(
     assert [failure.path for failure in go(photo_folder, tmp_path / "S").failures] == [str(target)]
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_every_copy_of_a_photo_that_gets_no_vector_is_listed_at_once(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad(rgb: np.ndarray) -> np.ndarray:
+        return np.full_like(statistics(rgb), np.nan if rgb[0, 0, 0] == first else 0)
+
+    target = photo_folder / "series-2" / "IMG_2.png"
+    first = decode_photo(target.read_bytes()).rgb[0, 0, 0]
+    copies = [photo_folder / "a.png", target, photo_folder / "z.png"]
+    for copy in (copies[0], copies[2]):
+        shutil.copy(target, copy)
+    monkeypatch.setattr("photorank.extractors.iqa.statistics", bad)
+    report = go(photo_folder, tmp_path / "S")
+    assert sorted(failure.path for failure in report.failures) == sorted(map(str, copies))
+    assert {(failure.stage, failure.features) for failure in report.failures} == {("iqa", ("iqa",))}
+    assert go(photo_folder, tmp_path / "S").failures == report.failures
+
+
 def many_photos(folder: Path, count: int) -> None:
     folder.mkdir()
     for number in range(count):
