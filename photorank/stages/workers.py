@@ -7,6 +7,7 @@ ends when the pipe does, so none outlives it, however it ends.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import queue
 import signal
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 
 from photorank.errors import PhotoError
 from photorank.stages.cores import cores
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -66,14 +69,16 @@ class _Worker:
         self._work, self._seconds = work, seconds
         self._process: Any = None
         self._pipe: Connection | None = None
+        self._is_alone = False
 
     def ask(self, path: str) -> Any:
-        if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-            self._process.start()
-            theirs.close()
+        try:
+            self._pipe = self._pipe or self._start()
+        except OSError as error:
+            if not self._is_alone:  # else it was said before
+                log.warning("photos are worked on in this process: no other can be started (%s)", error)
+            self._is_alone = True
+            return _result(self._work, path)
         try:
             self._pipe.send(path)
             if self._pipe.poll(self._seconds):
@@ -86,6 +91,15 @@ class _Worker:
             why = f"ended the process that worked on it ({f'signal {-code}' if code < 0 else f'status {code}'})"
         self.close()
         return PhotoError(why)
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        pipe, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
+        with theirs:
+            process.start()
+        self._process = process
+        return pipe
 
     def kill(self) -> None:
         with contextlib.suppress(ValueError, AttributeError):  # was closed, or never started
@@ -103,9 +117,12 @@ def _serve(pipe: Connection, work: Callable[[str], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes the pipe
     with contextlib.suppress(EOFError, OSError):
         while True:
-            path = pipe.recv()
-            try:
-                result = work(path)
-            except Exception as error:
-                result = error
-            pipe.send(result)
+            pipe.send(_result(work, pipe.recv()))
+
+
+def _result(work: Callable[[str], Any], path: str) -> Any:
+    """What `work` gives for a path, or the exception that it raised."""
+    try:
+        return work(path)
+    except Exception as error:
+        return error

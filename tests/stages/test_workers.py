@@ -1,5 +1,7 @@
 """Processes that work on photos: results, deaths, hangs and faults."""
 
+import logging
+import multiprocessing.context
 import os
 import signal
 import time
@@ -40,3 +42,18 @@ def test_a_process_that_dies_or_hangs_costs_its_own_path_only() -> None:
 def test_any_other_error_ends_it_all() -> None:
     with pytest.raises(OSError, match="No space left"):
         list(each(work, ["a", "disk full", "hangs"], 2, seconds=60))
+
+
+def test_where_no_process_can_be_started_the_work_is_done_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(self: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    with caplog.at_level(logging.WARNING):
+        found = dict(each(work, ["a", "bad", "bbb", "cc"], 2, seconds=60))
+    assert (found["a"], found["bbb"], str(found["bad"])) == (1, 3, "is bad")
+    assert 1 <= caplog.text.count("no other can be started ([Errno 11] Resource temporarily unavailable)") <= 2
+    with pytest.raises(OSError, match="No space left"):
+        list(each(work, ["a", "disk full"], 2, seconds=60))
