@@ -54,6 +54,8 @@ class Loaded:
     """Number of the feature → why it could not be prepared from this photo."""
     spans: list[tuple[str, float, float]] = field(default_factory=list)
     """Phase, and when it began and ended (`time.perf_counter`, one clock for all processes)."""
+    lane: str = ""
+    """The row of a trace that they are drawn in, which has one photo at a time."""
 
 
 class Loader:

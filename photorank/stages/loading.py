@@ -55,8 +55,8 @@ class LoaderPool:
         """Begin to load the files; every one and what was made of it, as they are done."""
         pending, self._given_up = iter(files), given_up or {}
         self._at_work = self._options.processes
-        for _ in range(self._options.processes):
-            thread = threading.Thread(target=self._work, args=(pending, lacking), daemon=True)
+        for number in range(1, self._options.processes + 1):
+            thread = threading.Thread(target=self._work, args=(pending, lacking, f"loading {number}"), daemon=True)
             self._threads.append(thread)
             thread.start()
         return self._loaded()
@@ -74,11 +74,13 @@ class LoaderPool:
                 self._changed.notify_all()
             yield file, loaded
 
-    def _work(self, pending: Iterator[PhotoFile], lacking: Lacking) -> None:
+    def _work(self, pending: Iterator[PhotoFile], lacking: Lacking, lane: str) -> None:
         """Have one file after the other loaded, until there are none."""
         try:
             while (file := self._next(pending)) is not None:
-                self._put(file, self._load(file, lacking))
+                loaded = self._load(file, lacking)
+                loaded.lane = lane
+                self._put(file, loaded)
         except BaseException as error:
             self._error = self._error or error
         finally:

@@ -144,7 +144,7 @@ class Pipeline:
         """Note what was made of a photo; the spaces that have a batch for their models now."""
         full: list[Filling] = []
         for phase, started, ended in loaded.spans:
-            self._clock.add(phase, started, ended, "loading")
+            self._clock.add(phase, started, ended, loaded.lane)
         if loaded.failure is not None:
             stage, error = loaded.failure
             self._fail(file, loaded.key, stage, error, self._wanted(file, loaded.key) if stage == DIED else ())

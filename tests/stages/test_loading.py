@@ -1,6 +1,7 @@
 """Photos loaded by other processes: whatever happens to one of these costs its own photo only."""
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -389,11 +390,16 @@ def test_models_of_empty_spaces_are_built_while_the_processes_start(photo_folder
 
 
 def test_the_profile_is_a_trace_of_all_phases(photo_folder: Path, tmp_path: Path) -> None:
-    report = extract([photo_folder], tmp_path / "S", ExtractConfig(), profile=tmp_path / "trace.json")
+    report = extract([photo_folder], tmp_path / "S", ExtractConfig(workers=2), profile=tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())
     assert {event["ph"] for event in events} == {"X", "M"}
     lanes = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
-    assert lanes == {"loading", "models", "writing"}
+    assert lanes - {"loading 1", "loading 2"} == {"models", "writing"}
+    spans = sorted((event["tid"], event["ts"], event["ts"] + event["dur"]) for event in events if event["ph"] == "X")
+    overlaps = [
+        (one, other) for one, other in itertools.pairwise(spans) if one[0] == other[0] and other[1] < one[2] - 1
+    ]
+    assert not overlaps, "what is done at once is drawn in rows of its own"
     counts = {name: sum(event["name"] == name for event in events) for name in ("read and hash", "decode", "write")}
     assert counts["read and hash"] == counts["decode"] == 6
     assert counts["write"] >= 1
