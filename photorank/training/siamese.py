@@ -152,9 +152,15 @@ class Trainer:
 
     @torch.no_grad()
     def settle(self, photos: Photos) -> None:
-        """Measure batch norms' means and deviations for the moving average of the weights, which no step computed with,
-        on photos of this epoch. To be called by every process before weights are judged or kept."""
-        if not self.optimising.average or is_fixed(self.config) or not batch_norms(self.model):
+        """Bring batch norms' means and deviations into step: each process has moved its own by what it saw last. Those
+        of the moving average of the weights, which no step computed with, are measured on photos of this epoch. To be
+        called by every process before weights are judged or kept."""
+        if is_fixed(self.config) or not batch_norms(self.model):
+            return
+        if not self.optimising.average:
+            for each in statistics_of(self.model).values():
+                if each.is_floating_point():
+                    each.copy_(self.accelerator.reduce(each.float(), "mean"))
             return
         self.optimising.statistics = {}
         parts = self._settling_parts()

@@ -697,6 +697,38 @@ def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) 
         assert one == pytest.approx(two, abs=1e-4)
 
 
+JUDGED = """
+import json, os, sys
+from pathlib import Path
+from photorank.config import E2eConfig
+from photorank.stages.e2e import e2e
+from photorank.training.siamese import Trainer
+
+judge = Trainer.judge
+
+def judged(self, *arguments):
+    told = {name: each.tolist() for name, each in self.model.state_dict().items() if "running_" in name}
+    with Path(sys.argv[2] + os.environ["RANK"]).open("a") as file:
+        file.write(json.dumps(told) + chr(10))
+    return judge(self, *arguments)
+
+if __name__ == "__main__":
+    Trainer.judge = judged
+    e2e(Path(sys.argv[1]), E2eConfig.model_validate(json.loads(sys.argv[3])), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_processes_judge_by_the_same_batch_norm_statistics(photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "judged.py"
+    script.write_text(JUDGED)
+    done = launched(2, script, photos / "comparisons.csv", tmp_path / "run", json.dumps(SMALL))
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / f"run{rank}").read_text() for rank in (0, 1))
+    assert first.count("running_mean") >= SMALL["epochs"]
+    assert first == second
+
+
 @pytest.mark.slow
 def test_of_two_processes_none_trains_what_is_trained_elsewhere(photos: Path, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".run.part.lock"):
