@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from photorank.__main__ import main
+from photorank.stages import children
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -141,3 +142,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(*_: object, **__: object) -> Any:
     raise OSError("no network")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos are loaded here, where a test can put something in the way."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("no children today")
+
+    monkeypatch.setattr(children, "Child", refuse)

@@ -27,6 +27,7 @@ Seen: TypeAlias = tuple[bytes, int, int]
 """Path, size, mtime_ns: what a file must still be to be taken for unchanged."""
 
 _EXTRAS = {"heif": "pillow_heif", "raw": "rawpy"}
+_PASSING = ("cannot be read (", "needs more memory than there is")
 _LIMIT = re.compile(r"more than the limit of (\S+)$|was not loaded within (\S+) s$")
 """Ends the sentences of photos that `max_pixels` or `photo_seconds` refused, and holds what the setting was."""
 
@@ -61,7 +62,7 @@ def scan(
     unchanged: list[tuple[int, bytes]] = []
     for number, file in enumerate(files):
         key = known.get(_seen(file))
-        if earlier.is_known_to_fail(file):
+        if key is None and earlier.is_known_to_fail(file):  # else it did well since, or before with other settings
             continue
         if key is not None:
             unchanged.append((number, key))
@@ -148,7 +149,10 @@ def _known_failures(
 
 
 def _would_do_now(error: str, config: ExtractConfig) -> bool:
-    """Whether a photo failed for want of an extra that was installed since, or by a limit that is another now."""
+    """Whether a photo failed for want of an extra that was installed since, by a limit that is another now, or by what
+    passes without a trace in size and mtime: rights, a share that is away, memory."""
+    if error.startswith(_PASSING):
+        return True
     limit = _LIMIT.search(error)
     if limit is not None:
         pixels, seconds = limit.groups()

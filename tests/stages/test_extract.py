@@ -22,7 +22,7 @@ from photorank.config import ExtractConfig
 from photorank.errors import PhotoError
 from photorank.extractors.statistics import STATISTICS, statistics
 from photorank.photos import decode_photo, photo_key
-from photorank.stages import children, filling, loader, scan
+from photorank.stages import filling, loader, scan
 from photorank.stages.extract import ExtractReport, extract
 from photorank.store import FailureRow, FeatureStore
 from tests.conftest import Run, make_picture
@@ -32,16 +32,6 @@ NOT_ROOT = os.name == "nt" or os.geteuid() != 0
 
 def go(folder: Path, store: Path, retry: bool = False, **options: Any) -> ExtractReport:
     return extract([folder], store, ExtractConfig(**options), retry_failed=retry)
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos are loaded here, where a test can put something in the way."""
-
-    def refuse(*_: object) -> None:
-        raise OSError("no children today")
-
-    monkeypatch.setattr(children, "Child", refuse)
 
 
 def the_space(store: Path) -> Any:
@@ -259,6 +249,49 @@ def test_a_known_failure_is_told_but_not_tried_until_it_changes_or_is_asked_for(
     make_picture(5).save(bad)
     report = go(photo_folder, tmp_path / "S")
     assert (report.failures, list(report.rows.values())) == ([], [7])
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_photo_that_did_well_when_it_was_tried_again_has_not_failed(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, really = photo_folder / "series-1" / "IMG_0.jpg", loader.read_photo
+
+    def refused(path: str) -> bytes:
+        if path == str(bad):
+            raise PhotoError("is in a mood")
+        return really(path)
+
+    monkeypatch.setattr(loader, "read_photo", refused)
+    assert len(go(photo_folder, tmp_path / "S").failures) == 1
+    monkeypatch.setattr(loader, "read_photo", really)
+    assert len(go(photo_folder, tmp_path / "S").failures) == 1
+    assert go(photo_folder, tmp_path / "S", retry=True).failures == []
+    report = go(photo_folder, tmp_path / "S")
+    assert (report.failures, report.unchanged, report.phases) == ([], 6, None)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("error", ["cannot be read (Permission denied)", "needs more memory than there is"])
+def test_what_may_pass_by_itself_is_tried_by_every_call(
+    error: str, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, really = photo_folder / "series-1" / "IMG_0.jpg", loader.read_photo
+
+    def refused(path: str) -> bytes:
+        if path == str(bad):
+            raise PhotoError(error)
+        return really(path)
+
+    monkeypatch.setattr(loader, "read_photo", refused)
+    for _ in range(2):
+        assert [(failure.path, failure.error) for failure in go(photo_folder, tmp_path / "S").failures] == [
+            (str(bad), error)
+        ]
+    assert len(FeatureStore.open(tmp_path / "S").failures()) == 1
+    monkeypatch.setattr(loader, "read_photo", really)
+    report = go(photo_folder, tmp_path / "S")
+    assert (report.failures, list(report.rows.values())) == ([], [6])
 
 
 def test_photos_are_tried_again_once_the_extra_that_they_need_is_there(
