@@ -53,13 +53,15 @@ def rank(
     ] = None,
     xmp: Annotated[bool, typer.Option("--xmp", help="Write ratings and labels to XMP sidecars.")] = False,
     xmp_style: Annotated[
-        XmpStyle, typer.Option(help="How sidecars are named: IMG.xmp, or IMG.CR2.xmp, as digiKam has them too.")
-    ] = XmpStyle.lightroom,
+        XmpStyle | None,
+        typer.Option(help="How sidecars are named: IMG.xmp (lightroom), or IMG.CR2.xmp, as digiKam has them too."),
+    ] = None,
     xmp_overwrite: Annotated[
         bool, typer.Option("--xmp-overwrite", help="Also over ratings and labels that are there.")
     ] = False,
     copy_to: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy the frames to keep there.")] = None,
     link_to: Annotated[Path | None, typer.Option(metavar="DIR", help="Make links to the frames to keep there.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that failed before.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what --xmp, --copy-to and --link-to would do.")
     ] = False,
@@ -76,10 +78,14 @@ def rank(
         raise typer.BadParameter("--gap is for --series-by time")
     use = Use(xmp, xmp_style, xmp_overwrite, copy_to, link_to, dry_run)
     use.check()
+    if out is not None:
+        from photorank.stages.folders import refuse_folder
+
+        refuse_folder(out, new_files=True)
     from photorank.config import load_extract_config
     from photorank.photos.grouping import GAP
     from photorank.runs import load_run
-    from photorank.stages.cache import cache_store
+    from photorank.stages.cache import usable_cache_store
     from photorank.stages.deciding import Keep
     from photorank.stages.rank import DEFAULT_RUN
     from photorank.stages.rank import rank as stage
@@ -93,11 +99,11 @@ def rank(
         terminal.say(f"ranked by {by}; --model RUN names one of yours")
     kept = "the vectors computed so far are kept" if not no_store else "nothing was written"
     with terminal.stoppable(kept), terminal.progress("rank") as progress:
-        store = None if no_store else store or cache_store()
+        store = None if no_store else store or usable_cache_store()
         seconds = GAP if gap is None else gap
         thumbnails = out is not None and store is not None
         ranking = stage(
-            photos, run, store, series_by, resolved, progress, wanted, min_confidence, seconds, thumbnails
+            photos, run, store, series_by, resolved, progress, wanted, min_confidence, seconds, thumbnails, retry_failed
         )  # fmt: skip
     written = []
     if out is not None:

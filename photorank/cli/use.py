@@ -32,7 +32,7 @@ class Use:
     """The options that say what is to be done."""
 
     xmp: bool
-    xmp_style: XmpStyle
+    xmp_style: XmpStyle | None
     xmp_overwrite: bool
     copy_to: Path | None
     link_to: Path | None
@@ -42,6 +42,8 @@ class Use:
         """BadParameter where an option is given without the one that it is of, PhotoError where a folder cannot be."""
         if self.xmp_overwrite and not self.xmp:
             raise typer.BadParameter("--xmp-overwrite is for --xmp")
+        if self.xmp_style is not None and not self.xmp:
+            raise typer.BadParameter("--xmp-style is for --xmp")
         if self.dry_run and not (self.xmp or self.copy_to or self.link_to):
             raise typer.BadParameter("--dry-run is for --xmp, --copy-to and --link-to")
         from photorank.stages.folders import refuse_folder

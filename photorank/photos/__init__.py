@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
 
 from photorank.errors import PhotoError
@@ -57,12 +56,9 @@ def read_photo(path: str) -> bytes:
     Raises PhotoError, as the rest of a sentence that begins with the path, where it cannot be read, is empty or is no
     regular file. Never waits for somebody to write into a pipe.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise PhotoError("is not a regular file")
-            data = file.readall()
+        with _opened(path) as file:
+            data = file.read()
     except (OSError, ValueError) as error:
         raise PhotoError(unread(error)) from error
     except MemoryError:
@@ -70,6 +66,17 @@ def read_photo(path: str) -> bytes:
     if not data:
         raise PhotoError("is empty")
     return data
+
+
+def _opened(path: str) -> BinaryIO:
+    """The file at a path, without waiting for whoever is to write into a pipe. OSError or ValueError where it cannot be
+    opened, PhotoError where it is no regular file."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise PhotoError("is not a regular file")
+    return file
 
 
 def photo_key(data: bytes) -> bytes:
@@ -113,12 +120,12 @@ def read_details(path: str) -> tuple[str | None, str | None]:
 def _told(path: str, tell: Callable[[bytes], _Told], nothing: _Told) -> _Told:
     """What the EXIF of a file tells, with as little of it read as that is in; `nothing` where it cannot be read."""
     try:
-        with Path(path).open("rb") as file:
+        with _opened(path) as file:
             data = file.read(_BEGINNING)
             if len(data) == _BEGINNING and not data.startswith(_EXIF_COMES_FIRST):
                 return tell(read_header(cast(bytes, _Slices(file))).exif)
             return tell(read_header(data).exif)
-    except OSError:
+    except (OSError, ValueError, PhotoError):
         return nothing
 
 

@@ -86,9 +86,11 @@ def by_time(shots: Sequence[Shot], vectors: NDArray[Any], gap: float = GAP) -> G
     return Grouping([series[at] for at in stands], [bracket[at] or None for at in stands], stands)
 
 
-def by_name(shots: Sequence[Shot], series: Sequence[str]) -> Grouping:
-    """Series as they are named, one for each shot; copies and a RAW beside its JPEG are looked for within each."""
-    return Grouping(list(series), [None] * len(shots), _by_path(shots, series)[1])
+def by_name(shots: Sequence[Shot], series: Sequence[str], bracket: Sequence[str | None]) -> Grouping:
+    """Series and brackets as they are named, one for each shot; copies and a RAW beside its JPEG are looked for within
+    each series."""
+    stands = _by_path(shots, series)[1]
+    return Grouping(list(series), [bracket[at] for at in stands], stands)
 
 
 def _by_path(shots: Sequence[Shot], within: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from photorank.errors import PhotoError
 
 
-def refuse_folder(folder: Path) -> None:
-    """PhotoError where there is no such folder and none can be made. Nothing is made."""
+def refuse_folder(folder: Path, new_files: bool = False) -> None:
+    """PhotoError where there is no such folder and none can be made; with `new_files` also where the one that is there
+    takes none. Nothing is made."""
     above = (folder.absolute(), *folder.absolute().parents)
     there = next((each for each in above if os.path.lexists(each)), None)
     if there is None:
         raise _refusal(folder, os.strerror(errno.ENOENT))
     if not there.is_dir():
         raise _refusal(folder, os.strerror(errno.EEXIST if there == above[0] else errno.ENOTDIR))
-    if there != above[0] and not may_write(there):
+    if (new_files or there != above[0]) and not may_write(there):
         raise _refusal(folder, os.strerror(errno.EACCES))
 
 

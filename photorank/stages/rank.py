@@ -23,7 +23,7 @@ from photorank.photos.finding import find_photos
 from photorank.photos.grouping import GAP, Grouping
 from photorank.reports.reasons import reasons
 from photorank.runs import Run, load_run
-from photorank.stages.cache import cache_store, passing_store
+from photorank.stages.cache import passing_store, usable_cache_store
 from photorank.stages.deciding import Keep, order
 from photorank.stages.extract import ExtractReport, compute
 from photorank.stages.pipeline import Progress
@@ -66,23 +66,25 @@ class Ranker:
     def rank(
         self, paths: Iterable[str | os.PathLike[str]], store: str | os.PathLike[str] | None = None,
         config: ExtractConfig | None = None, series_by: str = "time", keep: int | str = "1",
-        min_confidence: float | None = None, gap: float = GAP,
+        min_confidence: float | None = None, gap: float = GAP, retry_failed: bool = False,
     ) -> pd.DataFrame:  # fmt: skip
         """The table of `photorank rank` (see `Ranking.table`), by its options; ConfigError where it refuses one."""
-        folder = Path(store) if store is not None else cache_store()
-        return rank(paths, self.run, folder, series_by, config, None, Keep.parse(str(keep)), min_confidence, gap).table
+        folder, wanted = Path(store) if store is not None else usable_cache_store(), Keep.parse(str(keep))
+        return rank(
+            paths, self.run, folder, series_by, config, None, wanted, min_confidence, gap, retry_failed=retry_failed
+        ).table
 
 
 def rank(
     paths: Iterable[str | os.PathLike[str]], run: Run, store: Path | None, series_by: str = "time",
     config: ExtractConfig | None = None, progress: Progress | None = None, keep: Keep | None = None,
-    min_confidence: float | None = None, gap: float = GAP, thumbnails: bool = False,
+    min_confidence: float | None = None, gap: float = GAP, thumbnails: bool = False, retry_failed: bool = False,
 ) -> Ranking:  # fmt: skip
     """Extract what is missing, score every photo, order each series and decide what to keep (see `deciding.order`).
 
     `series_by` and `gap` say what a series is (see `series.group`). Copies, and a RAW and its JPEG, are one row.
     With `thumbnails` the store keeps one of each photo that is decoded now, for a report.
-    A RAW that cannot be decoded is a copy of its JPEG too.
+    A RAW that cannot be decoded is a copy of its JPEG too. With `retry_failed` photos are tried that failed before.
     Without a store the vectors are forgotten. `config` says how to extract, and names the code that may be run where
     the run has features of `kind: own`. Photos that fail are left out and reported. Raises PhotoError where there are
     no photos or none can be used, ConfigError for own code that is not named, and for a `gap` below 0 or a
@@ -94,7 +96,7 @@ def rank(
         raise ConfigError(f"--min-confidence is a probability of 0.5 to 1; not {min_confidence}")
     config = config or ExtractConfig()
     files, unfit = find_photos(paths)
-    if not files:
+    if not files and not unfit:
         raise PhotoError("there are no photos there; name files, or folders that hold some")
     found = [file.path for file in files]
     if series_by != "time":
@@ -107,7 +109,7 @@ def rank(
         ]
         if series_by == "time":
             features.append(LIKENESS)
-        extraction = compute(opened, files, unfit, features, config, progress=progress, thumbnails=thumbnails)
+        extraction = compute(opened, files, unfit, features, config, retry_failed, progress, thumbnails=thumbnails)
         failed = {failure.path for failure in extraction.failures}
         ranked = [path for path in found if path in extraction.keys and path not in failed]
         if not ranked:

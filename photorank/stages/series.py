@@ -14,6 +14,7 @@ from photorank.comparisons.reading import read_csv
 from photorank.errors import ConfigError, StoreError
 from photorank.extractors.likeness import LIKENESS
 from photorank.photos import read_details, read_exposure
+from photorank.photos.finding import is_raw_name
 from photorank.photos.grouping import GAP, Grouping, by_name, by_time
 from photorank.photos.pairs import UNKNOWN, Pictures, Shot
 from photorank.store import FeatureStore
@@ -40,7 +41,8 @@ def group(
         taken_at, camera = seen[os.fsencode(path)]
         shots.append(Shot(path, key, taken_at, camera, read_exposure(path) if by_clock else UNKNOWN))
     if not by_clock:
-        return by_name(shots, series_of(paths, series_by))
+        named = _named(paths, series_by)
+        return by_name(shots, [series for series, _ in named], [bracket for _, bracket in named])
     space = store.find_space(LIKENESS.name, LIKENESS.spec)
     if space is None:
         raise StoreError(f"{store.path} has no {LIKENESS.name} of these photos; extract it with the other features")
@@ -50,7 +52,7 @@ def group(
 def beside(raws: Iterable[str], pictures: Mapping[str, bytes]) -> dict[str, str]:
     """Of files of which some are camera RAWs those that have their picture among `pictures` (path → key), and which;
     see `Pictures`. Nothing is decoded."""
-    raws = list(raws)
+    raws = [path for path in raws if is_raw_name(path) and os.path.isfile(path)]  # noqa: PTH113  (Path.is_file raises)
     names = {Path(path).stem for path in raws}
     shots = [Shot(path, key, *read_details(path)) for path, key in pictures.items() if Path(path).stem in names]
     among = Pictures(shots, [""] * len(shots))
@@ -61,11 +63,16 @@ def beside(raws: Iterable[str], pictures: Mapping[str, bytes]) -> dict[str, str]
 def series_of(paths: Sequence[str], series_by: str) -> list[str]:
     """The series of each photo, by what needs no look at it: `folder`, `all` (one series), or a CSV with columns
     `path, series`, paths absolute or relative to the CSV's folder, as ranking.csv is one; ConfigError where that names
-    none for a photo."""
+    none for a photo, or two."""
+    return [series for series, _ in _named(paths, series_by)]
+
+
+def _named(paths: Sequence[str], series_by: str) -> list[tuple[str, str | None]]:
+    """As `series_of`, with each the exposure bracket that a CSV's column `bracket` says that the photo is of."""
     if series_by == "folder":
-        return [as_text(str(Path(path).parent)) for path in paths]
+        return [(as_text(str(Path(path).parent)), None) for path in paths]
     if series_by == "all":
-        return ["all"] * len(paths)
+        return [("all", None)] * len(paths)
     file = Path(series_by)
     if not file.is_file():
         raise ConfigError(
@@ -73,14 +80,7 @@ def series_of(paths: Sequence[str], series_by: str) -> list[str]:
             f"{series_by!r} is neither"
         )
     try:
-        # A series may be called NA or null.
-        table = read_csv(file, dtype=str, encoding="utf-8-sig")
-        rows = list(zip(table["path"], table["series"], strict=True))
-        given = {os.path.abspath(file.parent / path): name for path, name in rows if name}
-        if "copies" in table:  # of a ranking, in which they have no row of their own
-            for (_, name), cell in zip(rows, table["copies"], strict=True):
-                for path in _BETWEEN_PATHS.split(cell) if name else ():
-                    given.setdefault(path, name)
+        given = _given(file)
     except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
         raise ConfigError(f"{file} is not a CSV with the columns path and series") from error
     unnamed = [path for path in paths if as_text(path) not in given]
@@ -88,3 +88,22 @@ def series_of(paths: Sequence[str], series_by: str) -> list[str]:
         more = f" and {len(unnamed) - 1} more photos" if len(unnamed) > 1 else ""
         raise ConfigError(f"{file} names no series for {as_text(unnamed[0])}{more}; add a row for each")
     return [given[as_text(path)] for path in paths]
+
+
+def _given(file: Path) -> dict[str, tuple[str, str | None]]:
+    """Path → series and bracket, by a CSV. Raises what pandas raises."""
+    table = read_csv(file, dtype=str, encoding="utf-8-sig")  # a series may be called NA or null
+    empty = [""] * len(table)
+    columns = (table["path"], table["series"], table.get("bracket", empty), table.get("copies", empty))
+    rows = [row for row in zip(*columns, strict=True) if row[1]]
+    given: dict[str, tuple[str, str | None]] = {}
+    for cell, series, bracket, _ in rows:
+        path = os.path.abspath(file.parent / cell)
+        if given.setdefault(path, (series, bracket or None))[0] != series:
+            raise ConfigError(
+                f"{file} has {as_text(cell)} in two series, {given[path][0]!r} and {series!r}; leave one row of it"
+            )
+    for _, series, bracket, copies in rows:  # of a ranking, in which they have no row of their own
+        for path in _BETWEEN_PATHS.split(copies):
+            given.setdefault(path, (series, bracket or None))
+    return given

@@ -132,7 +132,7 @@ def test_a_raw_finds_its_picture_in_another_folder() -> None:
     ):  # fmt: skip
         shots = [*made, other] if other.path.startswith("/edits") else [made[0], other]
         assert by_time(shots, scene).original == list(range(len(shots)))
-    assert by_name(made, ["/RAW", "/JPG"]).original == [0, 1]
+    assert by_name(made, ["/RAW", "/JPG"], [None, None]).original == [0, 1]
     unknown = [Shot(shot.path, shot.key) for shot in made]
     assert by_time(unknown, scene).original == [0, 1]
 

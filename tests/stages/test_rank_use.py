@@ -1,6 +1,10 @@
 """rank from the command line: series by time, and what is done with the frames to keep."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,9 @@ from photorank import Ranker
 from photorank.cli import app
 from photorank.comparisons.tables import Columns, comparisons_of_table
 from photorank.config import ExtractConfig, HeadConfig
-from photorank.errors import ConfigError
+from photorank.errors import ConfigError, PhotoError, StoreError
 from photorank.photos.ratings import stars_of
+from photorank.stages import loader
 from photorank.stages.extract import extract
 from photorank.stages.fit_head import fit_head
 from photorank.stages.ranking_files import write_ranking
@@ -79,7 +84,7 @@ def test_kept_frames_get_sidecars_copies_and_links_and_the_photos_stay_as_they_a
     assert f"copied 0 photos; {len(kept)} were there already" in again
 
 
-@pytest.mark.parametrize("option", ["--copy-to", "--link-to"])
+@pytest.mark.parametrize("option", ["--copy-to", "--link-to", "--out"])
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(
     run: Path, roll: Roll, tmp_path: Path, option: str, dry: list[str]
@@ -92,6 +97,16 @@ def test_a_folder_that_cannot_be_made_is_told_before_any_work(
     assert str(done.exception) == f"there can be no folder {tmp_path / 'file' / 'kept'} (Not a directory); name another"
     assert set(roll.folder.iterdir()) == before
     assert not (tmp_path / "S").exists() and not (tmp_path / "one").exists()
+
+
+def test_a_folder_that_takes_no_ranking_is_told_before_any_work(
+    run: Path, roll: Roll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photorank.stages.folders.may_write", lambda folder: False)
+    arguments = ["rank", roll.folder, "--model", run, "--store", tmp_path / "S", "--out", tmp_path]
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert str(done.exception) == f"there can be no folder {tmp_path} (Permission denied); name another"
+    assert not (tmp_path / "S").exists()
 
 
 def test_where_a_folder_cannot_be_made_after_all_the_ranking_is_shown_and_no_sidecar_is_written(
@@ -123,6 +138,14 @@ def test_series_are_by_time_unless_told_otherwise(run: Path, roll: Roll, tmp_pat
     assert series("--series-by", "folder") == series("--series-by", "all") == 1
 
 
+def test_brackets_of_a_written_ranking_stay_brackets(run: Path, roll: Roll, tmp_path: Path) -> None:
+    rank(run, roll, tmp_path / "S", "--out", tmp_path / "out")
+    told = json.loads(rank(run, roll, tmp_path / "S", "--series-by", tmp_path / "out" / "ranking.csv", "--json"))
+    found = {row["path"] for row in told["ranking"] if row["bracket"] and row["keep"]}
+    assert found == set(roll.brackets)
+    assert {row["path"] for row in told["ranking"] if row["bracket"]} == found
+
+
 def test_a_raw_that_cannot_be_decoded_goes_along_with_its_jpeg(run: Path, tmp_path: Path) -> None:
     raw = b"II*\0" + (8).to_bytes(4, "little") + bytes(2000)  # a TIFF without a picture
     exif = Image.Exif()
@@ -144,6 +167,73 @@ def test_a_raw_that_cannot_be_decoded_goes_along_with_its_jpeg(run: Path, tmp_pa
     assert {path.name for path in (tmp_path / "p").glob("*.xmp")} == {
         "A_1.JPG.xmp", "A_1.NEF.xmp", "A_2.JPG.xmp", "A_2.nef.xmp",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes that are files")
+def test_a_pipe_is_no_photo_and_nobody_waits_for_it(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    make_picture(1, 192, 144).save(tmp_path / "p" / "a.jpg")
+    pipes = [tmp_path / "p" / name for name in ("a.CR2", "b.jpg")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    arguments = ["rank", tmp_path / "p", "--model", run, "--store", tmp_path / "S", "--workers", "1", "--json"]
+    command = [sys.executable, "-m", "photorank", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [(Path(row["path"]).name, row["copies"]) for row in told["ranking"]] == [("a.jpg", [])]
+    causes = {each["path"]: each["error"] for each in told["failures"]}
+    assert causes == dict.fromkeys(map(str, pipes), "is not a regular file")
+
+
+def test_where_there_are_only_files_that_are_no_photos_the_first_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.jpg").symlink_to("nowhere")
+    with pytest.raises(
+        PhotoError, match=r"none of the 1 photos can be ranked; the first: .*a\.jpg: is a link to a file"
+    ):
+        Ranker.load(run).rank([tmp_path / "p"], tmp_path / "S")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_photos_that_failed_are_tried_again_when_that_is_asked_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+    for number in range(2):
+        make_picture(number, 192, 144).save(tmp_path / "p" / f"{number}.png")
+    really = loader.read_photo
+
+    def refused(path: str) -> bytes:
+        if path.endswith("1.png"):
+            raise PhotoError("was refused by a passing mood")
+        return really(path)
+
+    def ranked(*options: str) -> int:
+        arguments = ["rank", tmp_path / "p", "--model", run, "--store", tmp_path / "S", "--json", *options]
+        done = CliRunner().invoke(app, [str(each) for each in arguments])
+        assert done.exit_code == 0, done.output
+        return len(json.loads(done.stdout)["ranking"])
+
+    monkeypatch.setattr(loader, "read_photo", refused)
+    assert ranked() == 1
+    monkeypatch.setattr(loader, "read_photo", really)
+    assert ranked() == 1
+    assert ranked("--retry-failed") == 2
+    assert ranked() == 2
+
+
+def test_a_cache_folder_that_cannot_be_made_is_a_sentence_with_what_to_do(
+    run: Path, roll: Roll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    for options in ([], ["--no-store"]):
+        done = CliRunner().invoke(app, ["rank", str(roll.folder), "--model", str(run), *options])
+        assert isinstance(done.exception, StoreError)
+        assert re.search(r"the cache folder .* cannot be made \(Not a directory\); name a store", str(done.exception))
+    with pytest.raises(StoreError, match="or set XDG_CACHE_HOME"):
+        Ranker.load(run).rank([roll.folder])
 
 
 def test_one_path_may_be_given_and_without_a_store_nothing_is_left(
@@ -201,6 +291,7 @@ def test_from_python_what_the_command_line_refuses_is_refused_before_the_work(
         (["--gap", "3", "--series-by", "folder"], "--gap is for --series-by time"),
         (["--dry-run"], "--dry-run is for --xmp"),
         (["--xmp-overwrite"], "--xmp-overwrite is for --xmp"),
+        (["--xmp-style", "lightroom"], "--xmp-style is for --xmp"),
     ],
 )
 def test_options_without_the_one_that_they_are_of_are_refused(options: list[str], says: str) -> None:

@@ -138,6 +138,15 @@ def test_a_written_ranking_names_series_and_those_of_copies_too(tmp_path: Path) 
         series_of([str(tmp_path / "x.jpg")], str(tmp_path / "named.csv"))
 
 
+def test_a_csv_with_a_photo_in_two_series_is_refused(tmp_path: Path) -> None:
+    file, path = tmp_path / "s.csv", str(tmp_path / "a.jpg")
+    file.write_text(f"path,series\na.jpg,A\nb.jpg,B\n{path},A\n")
+    assert series_of([path], str(file)) == ["A"]
+    file.write_text(f"path,series\na.jpg,A\nb.jpg,B\n{path},B\n")
+    with pytest.raises(ConfigError, match=r"s\.csv has .*a\.jpg in two series, 'A' and 'B'; leave one row of it"):
+        series_of([path], str(file))
+
+
 def test_one_series_of_all_and_what_is_none_of_the_ways(tmp_path: Path) -> None:
     assert series_of(["/a/1.jpg", "/b/2.jpg"], "all") == ["all", "all"]
     with pytest.raises(ConfigError, match="or for rank `time`; 'tiem' is neither"):

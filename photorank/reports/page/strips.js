@@ -53,7 +53,7 @@ function tellSeries(series) {
 function drawFrame(frame) {
   const id = `frame-${frame.series.number}-${frame.place}`;
   const image = make("img", { alt: `Thumbnail of ${visible(frame.name)}`, decoding: "async" });
-  const first = frame.rank === 1 && frame.series.frames.length > 1;
+  const first = frame.rank === 1 && !frame.bracket && frame.series.frames.length > 1;
   const card = make(
     "div.frame", { role: "gridcell", id, "aria-labelledby": `${id}-name ${id}-verdict ${id}-p`,
       "aria-describedby": `${id}-why` },

@@ -246,6 +246,15 @@ def test_what_is_accepted_and_what_stays_undecided_is_said(page: Page, tmp_path:
     assert page.js(said) == "1 frame accepted as shown."
 
 
+def test_frames_of_a_bracket_have_no_pick(page: Page, tmp_path: Path) -> None:
+    frames = [{"path": path, "keep": True} for path in photos_in(tmp_path / "p", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])]
+    table = ranking({"bracket": [{**each, "bracket": "bracket"} for each in frames[:2]], "other": frames[2:]})
+    (written,) = write_report(table, tmp_path / "out", tmp_path / "S")
+    page.open(written)
+    ranks = "return [...document.querySelectorAll('.frame .rank')].map((each) => each.textContent)"
+    assert page.js(ranks) == ["1", "2", "1 · pick", "2"]
+
+
 def test_two_tabs_do_not_lose_each_others_choices(page: Page, report: Path) -> None:
     page.open(report)
     first = page.driver.current_window_handle
