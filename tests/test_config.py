@@ -99,6 +99,7 @@ def test_the_head_config_of_a_name_takes_overrides() -> None:
         ("head", "mlp_hidden_dims: [1000000000]", "mlp_hidden_dims.0: input should be less than or equal to 16384"),
         ("head", "projection_dim: 100000000", "projection_dim: input should be less than or equal to 16384"),
         ("head", "seed: 99999999999999999999", "seed: input should be less than 9223372036854775808"),
+        ("e2e", "seed: 99999999999999999999", "seed: input should be less than 9223372036854775808"),
         ("head", "{loss: hinge, margin: .inf}", "margin: input should be a finite number (got inf)"),
         ("head", "weight_decay: .inf", "weight_decay: input should be a finite number"),
         ("head", "learning_rat: 1", "did you mean 'learning_rate'?"),

@@ -101,7 +101,7 @@ class E2eConfig(Strict):
     """Share of the training series that early stopping looks at; 0: train for all epochs."""
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the series held out for the reported figures where the comparisons name no splits."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
     @field_validator("window")
     @classmethod

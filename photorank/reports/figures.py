@@ -146,12 +146,13 @@ def _range(low: float, high: float) -> str:
 
 
 def by_variant(each: Evaluated, variant: NDArray[np.object_]) -> Figures:
-    """By what the worse photo is: a row a kind (`blur`) and a row for each of its strengths (`blur-2`)."""
+    """By what the worse photo is: a row a kind (`blur`; `blur, all` where a strength has that name) and a row for
+    each of its strengths (`blur-2`)."""
     kinds = np.array([str(name).split("-")[0] for name in variant], dtype=object)
     parts = {}
     for kind in dict.fromkeys(kinds):
         names = [str(name) for name in dict.fromkeys(variant[kinds == kind])]
-        parts[kind] = kinds == kind
+        parts[f"{kind}, all" if kind in names and len(names) > 1 else kind] = kinds == kind
         parts |= {name: variant == name for name in sorted(names, key=_numbers_last)}
     return part_figures(each, parts)
 

@@ -35,7 +35,7 @@ def table(results: Sequence[tuple[Mapping[str, Any], Mapping[str, Estimate], flo
     found = pd.DataFrame(rows)
     for key in results[0][0]:
         if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found[key]):
-            found[key] = [_text(value) for value in found[key]]
+            found[key] = [_text(key, value) for value in found[key]]
     return found
 
 
@@ -52,7 +52,7 @@ def labels(found: pd.DataFrame) -> list[str]:
 
 def label(changes: Mapping[Any, Any]) -> str:
     """What tells a combination: `dropout 0.1, features clip + iqa`."""
-    return ", ".join(f"{key} {_text(value)}" for key, value in changes.items())
+    return ", ".join(f"{key} {_text(key, value)}" for key, value in changes.items())
 
 
 def markdown(found: pd.DataFrame, title: str) -> str:
@@ -97,7 +97,7 @@ def _estimate(row: Mapping[Any, Any], name: str) -> Estimate:
     return Estimate(row[column], row[f"{column}_low"], row[f"{column}_high"], row["comparisons"], row["series"])
 
 
-def _text(value: object) -> str:
+def _text(key: object, value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return " + ".join(map(str, value)) or "none"
+        return " + ".join(map(str, value)) or ("all" if key == "features" else "none")
     return str(value)

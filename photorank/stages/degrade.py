@@ -44,6 +44,8 @@ _FORMAT = 1
 class Settings:
     """What decides the files that are made."""
 
+    photos: tuple[str, ...]
+    """The files and folders named, absolute."""
     variants: tuple[str, ...]
     long_side: int
     """Larger photos are reduced to so many pixels (0: none is), before they are made worse."""
@@ -74,7 +76,9 @@ def degrade(
     photos or none can be used, ComparisonsError where `out` cannot be written. Single photos that fail are in the
     report.
     """
-    settings = Settings(tuple(choose(variants)), long_side, seed)
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    named = tuple(sorted(as_text(os.path.abspath(path)) for path in paths))
+    settings = Settings(named, tuple(choose(variants)), long_side, seed)
     files, failures = find_photos(paths)
     inside = os.path.abspath(out) + os.sep
     found = [file.path for file in files if not file.path.startswith(inside)]  # what an earlier call made
@@ -116,7 +120,9 @@ def _begin(out: Path, settings: Settings) -> None:
     about, text = out / _ABOUT, json.dumps({"format": _FORMAT, **asdict(settings)})
     if about.is_file():
         if about.read_text(encoding="utf-8") != text:
-            raise ConfigError(f"{out} was made with other variants or settings, and is kept; name another --out")
+            raise ConfigError(
+                f"{out} was made of other photos, or with other variants or settings, and is kept; name another --out"
+            )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already and is kept; name another --out, or remove it")
     (out / "photos").mkdir(parents=True, exist_ok=True)

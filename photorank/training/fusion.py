@@ -55,7 +55,8 @@ class _Chosen:
     """The slice that is kept back. No filter thins it out, or a temperature found where people agree would be wrong
     elsewhere."""
     stop: NDArray[np.bool_]
-    """Those of the slice that early stopping looks at: what the filters leave, or all if that is nothing. Margins that
+    """Those of the slice that early stopping looks at: what the filters leave, or all if that is nothing; none where
+    the loss can tell nothing of them, and then the last epoch is kept. Margins that
     were learnt where people agree are too sure elsewhere until they are calibrated: the first epoch would look best."""
     weight: NDArray[np.float32]
     """1 on average over those that are learnt from."""
@@ -203,12 +204,17 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> _Chosen:
     back = hold_out(comparisons.group[rows], config.stop_fraction, config.seed + 1)
     fit, stop = kept & ~back, kept & back
     weight = votes if config.weights == "votes" else np.ones(len(rows), np.float32)
+    if not weight[back].any():  # or early stopping would take the first epoch for the best
+        weight = np.where(back, np.float32(1), weight)
     if not weight[fit].sum():
         raise ComparisonsError(
             f"of {len(rows):,} comparisons to train on none is left by min_agreement {config.min_agreement:g}, "
             f"min_votes {config.min_votes} and weights: {config.weights}; ask for less"
         )
-    return _Chosen(fit, back, stop if stop.any() else back, weight / weight[fit].mean())
+    # Of what weighs nothing, and of ties to a loss that passes over them, every epoch is as good.
+    tells = (weight > 0) & ((p_left != 0.5) | (config.loss != "margin_ranking"))
+    stop = next((each for each in (stop & tells, back & tells) if each.any()), back & tells)
+    return _Chosen(fit, back, stop, weight / weight[fit].mean())
 
 
 def _standardised(

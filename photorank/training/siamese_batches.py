@@ -60,7 +60,7 @@ def parts_of(
     """A batch in `count` parts of about as many photos each, fillers where it has fewer series than that.
 
     Each comparison is put in a random order of its two photos; with `flip` half of the series are mirrored. All photos
-    of a series are mirrored and seen in a window alike.
+    of a series, and of those that share photos with it, are mirrored and seen in a window alike.
     """
     generator = np.random.default_rng([seed, epoch, batch])
     swapped = generator.random(len(rows)) < 0.5
@@ -78,11 +78,11 @@ def parts_of(
             chosen = np.arange(1)
         photos, at = np.unique(np.concatenate([left[chosen], right[chosen]]), return_inverse=True)
         ends = at.reshape(2, -1)
-        series_of = np.zeros(len(photos), np.int64)
-        series_of[ends] = data.series[rows[chosen]]
+        group_of = np.zeros(len(photos), np.int64)
+        group_of[ends] = data.group[rows[chosen]]
         series = np.unique(data.series[rows[chosen]])
         parts.append(
-            Part(photos, ends[0], ends[1], p_left[chosen], mirrored[series_of], place[series_of], series, filler)
+            Part(photos, ends[0], ends[1], p_left[chosen], mirrored[group_of], place[group_of], series, filler)
         )
     return parts
 

@@ -174,6 +174,15 @@ def test_vgg16_is_torchvisions_modules_and_the_papers_head() -> None:
     assert_close(ours.head.mlp[0].weight.grad, first.weight.grad, "head")
 
 
+def test_without_an_activation_the_layers_of_the_head_are_one_linear_one() -> None:
+    torch.manual_seed(0)
+    head = PairHead(6, (4,), 0.0, "none", "difference").eval()
+    first, last = head.mlp[0], head.mlp[3]
+    values = torch.randn(4, 6)
+    wanted = ((values[:2] - values[2:]) @ first.weight.T + first.bias) @ last.weight.T + last.bias
+    torch.testing.assert_close(head.logits(values, torch.tensor([0, 1]), torch.tensor([2, 3])), wanted)
+
+
 @pytest.mark.parametrize("head", ["difference", "score"])
 def test_a_series_at_once_has_the_gradients_of_its_pairs_one_by_one(head: str) -> None:
     torch.manual_seed(0)

@@ -203,3 +203,7 @@ def test_parts_hold_what_belongs_to_them() -> None:
     assert list(variants) == ["jpeg", "jpeg-40", "blur", "blur-2", "blur-10", "none"]
     assert variants["blur"]["accuracy"].value == pytest.approx(2 / 3)
     assert variants["blur-2"]["accuracy"].value == 0.5
+    named = figures.by_variant(each, np.array(["blur", "blur-2", "blur-2", "jpeg", "jpeg"], dtype=object))
+    assert {name: row["log loss"].n for name, row in named.items()} == {
+        "blur, all": 3, "blur": 1, "blur-2": 2, "jpeg": 2,
+    }  # fmt: skip

@@ -186,19 +186,22 @@ def test_another_call_into_the_same_folder_is_refused_and_the_same_one_does_noth
     photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    degrade([photos], out, QUICK)
+    # What was made is not made worse again, although it is in the folder that is searched.
+    assert degrade([tmp_path], out, QUICK).photos == 6
     before = {each: each.stat().st_mtime_ns for each in out.rglob("*.png")}
-    degrade([photos], out, QUICK)
+    assert degrade([tmp_path], out, QUICK).photos == 6
     assert {each: each.stat().st_mtime_ns for each in out.rglob("*.png")} == before
     for more in ({"variants": ["blur"]}, {"variants": QUICK, "seed": 1}, {"variants": QUICK, "long_side": 64}):
-        with pytest.raises(ConfigError, match="was made with other variants or settings"):
-            degrade([photos], out, **more)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="or with other variants or settings, and is kept"):
+            degrade([tmp_path], out, **more)  # type: ignore[arg-type]
+    table = (out / "comparisons.csv").read_bytes()
+    with pytest.raises(ConfigError, match="was made of other photos"):
+        degrade([next(photos.rglob("*.*"))], out, QUICK)
+    assert (out / "comparisons.csv").read_bytes() == table
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is there already and is kept"):
         degrade([photos], tmp_path / "other")
-    # What was made is not made worse again, although it is in the folder that is searched.
-    assert degrade([tmp_path], out, QUICK).photos == 6
 
 
 def test_an_out_that_cannot_be_written_and_a_disk_that_is_full(photos: Path, tmp_path: Path, photorank: Run) -> None:

@@ -98,6 +98,8 @@ def test_values_are_those_that_were_trained_with_and_those_of_one_key_are_joined
     table = pd.read_parquet(tmp_path / "out" / "sweep.parquet")
     assert sorted(table["learning_rate"]) == [1e-3, 1e-3, 2e-3, 2e-3, 0.02, 0.02]
     assert sorted(table["mlp_hidden_dims"]) == ["4"] * 3 + ["none"] * 3
+    sweep(work / "S", work / "c.csv", settings(epochs=1, grid={"features": [["clip"], []]}), tmp_path / "spaces")
+    assert set(pd.read_csv(tmp_path / "spaces" / "sweep.csv")["features"]) == {"clip", "all"}
     for each in report.results:
         assert each.changes == {key: getattr(each.config, key) for key in config.grid}
 

@@ -1,11 +1,13 @@
 """Training a head on features in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from photorank.comparisons import Comparisons
+from photorank.comparisons import Comparisons, hold_out
 from photorank.config import HeadConfig
 from photorank.models.prediction import margins_of, score
 from photorank.training.fusion import History, train_head
@@ -130,4 +132,24 @@ def test_few_comparisons_are_batches_enough_to_learn_in_a_few_epochs() -> None:
 
 def test_without_a_slice_every_epoch_is_trained_and_the_last_kept() -> None:
     _, history = fit(planted(20, noise=1.0), epochs=7, stop_fraction=0)
+    assert (len(history.epochs), history.best_epoch) == (7, 7)
+
+
+def test_a_slice_that_no_votes_weigh_is_stopped_by_all_the_same() -> None:
+    features, comparisons = planted(60, noise=1.0)
+    train = comparisons.rows("train")
+    votes = np.full(len(comparisons), 5, np.float32)
+    votes[train[hold_out(comparisons.group[train], 0.1, 1)]] = 0
+    _, history = fit((features, replace(comparisons, votes=votes)), epochs=12, weights="votes")
+    losses = [row["stop_loss"] for row in history.epochs]
+    assert min(losses) > 0
+    assert history.best_epoch == 1 + int(np.argmin(losses)) > 1
+
+
+def test_a_slice_of_ties_says_nothing_to_margin_ranking_and_the_last_epoch_is_kept() -> None:
+    features, comparisons = planted(60, noise=1.0)
+    train = comparisons.rows("train")
+    p_left = comparisons.p_left.copy()
+    p_left[train[hold_out(comparisons.group[train], 0.1, 1)]] = 0.5
+    _, history = fit((features, replace(comparisons, p_left=p_left)), epochs=7, loss="margin_ranking")
     assert (len(history.epochs), history.best_epoch) == (7, 7)

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_parts_share_out_a_batch_whatever_their_number(sizes: list[int], count: 
         first, p_first, mirrored = shared[frozenset((left, right))]
         assert p_first == pytest.approx(p_left if first == left else 1 - p_left, abs=1e-6)
         assert flip or not mirrored
+
+
+def test_series_that_share_photos_are_mirrored_and_seen_alike() -> None:
+    data = comparisons([12])
+    chain = replace(data, series=np.arange(len(data)), series_names=[str(each) for each in range(len(data))])
+    seen = [parts_of(chain, np.arange(len(chain)), 3, True, 0, epoch, 0) for epoch in range(8)]
+    for parts in seen:
+        both = [each for part in parts for each in zip(part.mirrored.tolist(), map(tuple, part.place), strict=True)]
+        assert len(set(both)) == 1
+    assert {bool(parts[0].mirrored[0]) for parts in seen} == {True, False}
 
 
 def test_orders_and_mirrors_are_drawn_about_half_of_the_time_and_anew_in_each_epoch() -> None:
