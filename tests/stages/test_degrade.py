@@ -160,6 +160,7 @@ def test_neither_side_nor_name_gives_the_original_away(tmp_path: Path) -> None:
     assert list(read_comparisons(Path(other.comparisons_file))["p_left"]) != list(table["p_left"])
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_and_ends_with_the_same_files(tmp_path: Path) -> None:
     folder, out, whole = tmp_path / "p", tmp_path / "out", tmp_path / "whole"
     folder.mkdir()

@@ -338,6 +338,7 @@ def vectors_of(store: Path, name: str, keys: list[bytes]) -> np.ndarray:
     return rows
 
 
+@pytest.mark.slow
 def test_a_vector_does_not_depend_on_what_else_was_asked_for(tmp_path: Path) -> None:
     """Features that decode fast and exactly, in one call, each alone, and one after the other: bit for bit."""
     can_be_fewer = mixed_photos(tmp_path / "p")

@@ -151,7 +151,8 @@ def test_killed_it_did_all_or_nothing(tmp_path: Path, operation: str) -> None:
         assert visible(store) in ([after] if event[0] == "end" else [before, after]), event
 
 
-@pytest.mark.parametrize("operation", [pytest.param("compact", marks=pytest.mark.slow), "gc"])
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["compact", "gc"])
 def test_killed_it_changed_nothing_that_is_seen(tmp_path: Path, operation: str) -> None:
     crashes = crash(tmp_path, operation)
     assert all(state == crashes.before for state in crashes.states)
