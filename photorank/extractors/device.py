@@ -32,7 +32,8 @@ def resolve_device(wanted: str) -> str:
     try:
         with memory_for("anything more", wanted):
             torch.zeros(1, device=torch.device(wanted)).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    # A device is not built in (RuntimeError, AssertionError), or its module is not installed (ImportError).
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(f"the device {wanted!r} is not to be had here; use --device cpu or auto") from error
     return wanted
 

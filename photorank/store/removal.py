@@ -43,7 +43,8 @@ class Removed:
 @contextlib.contextmanager
 def alone(store: Path) -> Iterator[None]:
     """Let nobody else compact, remove or forget in the store meanwhile. Readers and writers of batches are not held up.
-    StoreError when somebody is at it. The system frees the lock of a process that ends, however it ends."""
+    StoreError when somebody is at it. The system frees the lock of a process that ends, however it ends; where a file
+    system has no locks, filelock marks it by a file, and knows the process that left one."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(store / _LOCK)
@@ -54,8 +55,6 @@ def alone(store: Path) -> Iterator[None]:
             raise StoreError(
                 f"Another compact, gc, forget or rm-space is at work on {store}; run this one when it is done."
             ) from None
-        except NotImplementedError:
-            pass  # a file system without locks: the worst is then a photo that a compaction brings back
     try:
         yield
     finally:

@@ -155,8 +155,6 @@ class Unfinished:
             lock.acquire(timeout=0)
         except Timeout:
             return RunError(f"another process trains {self._out}: wait until it is done, or name another --out")
-        except NotImplementedError:
-            pass  # a file system without locks
         except OSError as error:
             return RunError(f"{self._out} cannot be written: {error.strerror or error}; name another --out")
         return None

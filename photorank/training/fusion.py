@@ -213,7 +213,7 @@ def _chosen(comparisons: Comparisons, plan: Plan) -> _Chosen:
         )
     # Of what weighs nothing, and of ties to a loss that passes over them, every epoch is as good.
     tells = (weight > 0) & ((p_left != 0.5) | (config.loss != "margin_ranking"))
-    stop = next((each for each in (stop & tells, back & tells) if each.any()), back & tells)
+    stop = (stop if (stop & tells).any() else back) & tells
     return _Chosen(fit, back, stop, weight / weight[fit].mean())
 
 

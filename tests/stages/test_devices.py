@@ -69,6 +69,12 @@ def test_vectors_are_those_of_one_device(photos: Path, tmp_path: Path, started: 
     assert len(started) == 2, "nothing to do starts nothing"
 
 
+@pytest.mark.parametrize("device", ["meta", "vulkan", "hpu", "nowhere"])
+def test_what_is_no_device_here_is_a_sentence(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"the device '{device}' is not to be had here; use --device cpu or auto"):
+        resolve_devices(device)
+
+
 def test_a_device_that_is_not_there_is_told(
     photos: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from photorank.errors import StoreError
 from photorank.store import FeatureStore, FileRow, PhotoRow, Space
-from photorank.store.removal import ABANDONED_SECONDS
+from photorank.store.removal import ABANDONED_SECONDS, alone
 from tests.store.helpers import contents, make_space, small_store, some_keys, some_rows
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +167,22 @@ def test_one_at_a_time_deletes(tmp_path: Path) -> None:
     for attempt in attempts:
         attempt()
     assert store.spaces() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_one_at_a_time_deletes_on_a_file_system_without_locks_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    store = small_store(tmp_path / "store")
+    monkeypatch.setattr("fcntl.flock", flock)
+    with alone(store.path), pytest.raises(StoreError, match="is at work on"):
+        store.compact()
+    store.compact()
+    assert store.verify() == []
 
 
 def rows_of(space: Space) -> list[tuple[float, ...]]:
